@@ -1,0 +1,320 @@
+"""Every error crossfade raises on purpose, in one tree.
+
+    CrossfadeError
+    ├── InvalidSpec                 the job's own words are wrong
+    ├── CheckpointError             a safetensors file or index is not what it claims to be
+    │   ├── HeaderTooLarge          ├── HeaderTruncated       ├── HeaderMalformed
+    │   ├── DuplicateKey            ├── UnknownDtype          ├── ShapeMismatch
+    │   ├── BadOffset               ├── TensorOverlap         ├── TensorHole
+    │   ├── DataTruncated           ├── TrailingData
+    │   ├── IndexMalformed          ├── IndexUnsafePath       ├── IndexMissingFile
+    │   ├── IndexMissingTensor      ├── TensorNotIndexed      └── NoCheckpoint
+    ├── PlanRefused                 the two checkpoints do not pair; every reason is listed
+    ├── TensorsDiffer               a tensor that must be equal in both parents is not
+    ├── SourceError                 reading a checkpoint
+    │   ├── UnknownRoot  ├── PathOutsideRoot  ├── SourceNotFound  ├── SourceChanged
+    │   ├── ShortRead    └── SourceUnavailable
+    ├── SinkError                   writing an output
+    │   ├── UnknownDestination  ├── OutputExists  ├── OutputNameUnsafe  └── SinkUnavailable
+    ├── JobNotFound, IllegalTransition, JobCancelled, LeaseLost, UnitCrashed, AttemptsExhausted
+    ├── StoreUnavailable, QueueUnavailable, ProgramMissing
+    └── Reported, ServiceUnreachable, ProcessFailed, StateDirInUse      the command line's own
+
+Each class states a stable `code`, whether trying again can help (`retryable`) and whose move it is (`blame`). HTTP
+status codes are no business of this module: see `crossfade_api.problems`.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, Literal
+
+Blame = Literal["user", "upstream", "service"]
+Detail = str | int | float | bool | None | Sequence[str] | Sequence[Mapping[str, str]]
+
+
+class CrossfadeError(Exception):
+    """An error with a code, a blame and a message that says what to do next.
+
+    Args:
+        message: What was expected, what was found, where, and the way out.
+        details: Machine-readable facts named in the message (file, tensor, name).
+    """
+
+    code: ClassVar[str] = "error"
+    retryable: ClassVar[bool] = False
+    blame: ClassVar[Blame] = "service"
+
+    def __init__(self, message: str, **details: Detail) -> None:
+        super().__init__(message)
+        self.message = message
+        self.details: dict[str, Detail] = dict(details)
+
+    def as_record(self) -> dict[str, object]:
+        """Return the error as the JSON object that the store, the API and the CLI show."""
+        return {
+            "code": self.code,
+            "message": self.message,
+            "blame": self.blame,
+            "retryable": self.retryable,
+            "details": self.details,
+        }
+
+
+class InvalidSpec(CrossfadeError):
+    """The job's own words are wrong; `details` names the field."""
+
+    code = "invalid_spec"
+    blame: ClassVar[Blame] = "user"
+
+
+class CheckpointError(CrossfadeError):
+    """A checkpoint's file or index is malformed; `details` names the file and, where there is one, the tensor."""
+
+    code = "checkpoint_malformed"
+    blame: ClassVar[Blame] = "user"
+
+
+class HeaderTooLarge(CheckpointError):
+    code = "header_too_large"
+
+
+class HeaderTruncated(CheckpointError):
+    code = "header_truncated"
+
+
+class HeaderMalformed(CheckpointError):
+    code = "header_malformed"
+
+
+class DuplicateKey(CheckpointError):
+    code = "duplicate_key"
+
+
+class UnknownDtype(CheckpointError):
+    code = "unknown_dtype"
+
+
+class ShapeMismatch(CheckpointError):
+    code = "shape_offset_mismatch"
+
+
+class BadOffset(CheckpointError):
+    code = "bad_offset"
+
+
+class TensorOverlap(CheckpointError):
+    code = "tensor_overlap"
+
+
+class TensorHole(CheckpointError):
+    code = "tensor_hole"
+
+
+class DataTruncated(CheckpointError):
+    code = "data_truncated"
+
+
+class TrailingData(CheckpointError):
+    code = "trailing_data"
+
+
+class IndexMalformed(CheckpointError):
+    code = "index_malformed"
+
+
+class IndexUnsafePath(CheckpointError):
+    code = "index_unsafe_path"
+
+
+class IndexMissingFile(CheckpointError):
+    code = "index_missing_file"
+
+
+class IndexMissingTensor(CheckpointError):
+    code = "index_missing_tensor"
+
+
+class TensorNotIndexed(CheckpointError):
+    code = "tensor_not_indexed"
+
+
+class NoCheckpoint(CheckpointError):
+    code = "no_checkpoint"
+
+
+class PlanRefused(CrossfadeError):
+    """The checkpoints do not pair. `details["refusals"]` lists {tensor, reason}; the count is in the message."""
+
+    code = "plan_refused"
+    blame: ClassVar[Blame] = "user"
+
+
+class TensorsDiffer(CrossfadeError):
+    """An integer or bool tensor that must be equal in both parents differs."""
+
+    code = "tensors_differ"
+    blame: ClassVar[Blame] = "user"
+
+
+class SourceError(CrossfadeError):
+    """A source could not be read."""
+
+    code = "source_error"
+    blame: ClassVar[Blame] = "upstream"
+
+
+class UnknownRoot(SourceError):
+    code = "unknown_root"
+    blame: ClassVar[Blame] = "user"
+
+
+class PathOutsideRoot(SourceError):
+    code = "path_outside_root"
+    blame: ClassVar[Blame] = "user"
+
+
+class SourceNotFound(SourceError):
+    code = "source_not_found"
+    blame: ClassVar[Blame] = "user"
+
+
+class SourceChanged(SourceError):
+    """A source file is not the one that was planned: its size or version moved."""
+
+    code = "source_changed"
+    blame: ClassVar[Blame] = "user"
+
+
+class ShortRead(SourceError):
+    """A source gave fewer bytes than it holds by its own account."""
+
+    code = "short_read"
+    retryable = True
+
+
+class SourceUnavailable(SourceError):
+    code = "source_unavailable"
+    retryable = True
+
+
+class SinkError(CrossfadeError):
+    """An output could not be written."""
+
+    code = "sink_error"
+    blame: ClassVar[Blame] = "service"
+
+
+class UnknownDestination(SinkError):
+    code = "unknown_destination"
+    blame: ClassVar[Blame] = "user"
+
+
+class OutputExists(SinkError):
+    code = "output_exists"
+    blame: ClassVar[Blame] = "user"
+
+
+class OutputNameUnsafe(SinkError):
+    code = "output_name_unsafe"
+    blame: ClassVar[Blame] = "user"
+
+
+class SinkUnavailable(SinkError):
+    """The destination refused a write: full, read-only, away."""
+
+    code = "sink_unavailable"
+    retryable = True
+
+
+class JobNotFound(CrossfadeError):
+    code = "job_not_found"
+    blame: ClassVar[Blame] = "user"
+
+
+class IllegalTransition(CrossfadeError):
+    """A job was asked to move between states that the table of transitions does not join."""
+
+    code = "illegal_transition"
+    blame: ClassVar[Blame] = "user"
+
+
+class JobCancelled(CrossfadeError):
+    """The job was cancelled while this work was under way."""
+
+    code = "job_cancelled"
+    blame: ClassVar[Blame] = "user"
+
+
+class LeaseLost(CrossfadeError):
+    """Somebody else holds the unit now; what this process made of it must be dropped."""
+
+    code = "lease_lost"
+    retryable = True
+
+
+class UnitCrashed(CrossfadeError):
+    """A fault of ours ended an attempt at a unit; the worker's log has the traceback, the message only its kind."""
+
+    code = "unit_crashed"
+    retryable = True
+
+
+class AttemptsExhausted(CrossfadeError):
+    """A unit was begun as often as allowed and never ended; its workers died under it."""
+
+    code = "attempts_exhausted"
+
+
+class StoreUnavailable(CrossfadeError):
+    code = "store_unavailable"
+    retryable = True
+
+
+class QueueUnavailable(CrossfadeError):
+    code = "queue_unavailable"
+    retryable = True
+
+
+class ProgramMissing(CrossfadeError):
+    """A program or package that this command needs is not installed; the message names it."""
+
+    code = "program_missing"
+    blame: ClassVar[Blame] = "user"
+
+
+class Reported(CrossfadeError):
+    """An error that another process raised and reported as a record, shown unchanged.
+
+    Args:
+        record: What `CrossfadeError.as_record` returned over there, or a problem+json body.
+    """
+
+    code = "reported"
+
+    def __init__(self, message: str, record: Mapping[str, object]) -> None:
+        super().__init__(message)
+        self.record = dict(record)
+
+    def as_record(self) -> dict[str, object]:
+        """Return the record as it was reported."""
+        return {**super().as_record(), **self.record}
+
+
+class ServiceUnreachable(CrossfadeError):
+    """No crossfade service answers at the URL given."""
+
+    code = "service_unreachable"
+    retryable = True
+    blame: ClassVar[Blame] = "upstream"
+
+
+class ProcessFailed(CrossfadeError):
+    """A process that this command started ended, or did not become ready in time."""
+
+    code = "process_failed"
+
+
+class StateDirInUse(CrossfadeError):
+    """Another `crossfade serve` holds the state directory."""
+
+    code = "state_dir_in_use"
+    blame: ClassVar[Blame] = "user"

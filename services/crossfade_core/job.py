@@ -1,0 +1,165 @@
+"""The life of a job: its states, the one table of legal transitions, and the records the store keeps.
+
+Ordering rules held here: a job leaves QUEUED by being planned, refused or cancelled; it ends exactly once; CANCELLING
+can only become CANCELLED (a job that finished first refuses the cancel). `phase` tells where inside RUNNING a job is
+and never decides anything that `state` should.
+"""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Final, NewType
+
+from crossfade_core.errors import IllegalTransition
+from crossfade_core.spec import MergeSpec
+
+JobId = NewType("JobId", str)
+UnitId = NewType("UnitId", str)
+
+
+class JobState(StrEnum):
+    """Where a job stands; the last four of its life are final."""
+
+    QUEUED = "QUEUED"
+    RUNNING = "RUNNING"
+    CANCELLING = "CANCELLING"
+    SUCCEEDED = "SUCCEEDED"
+    PARTIALLY_SUCCEEDED = "PARTIALLY_SUCCEEDED"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+
+
+class Phase(StrEnum):
+    """Where inside its state a job is, for people and progress bars."""
+
+    WAITING = "waiting"
+    PLANNING = "planning"
+    MERGING = "merging"
+    PUBLISHING = "publishing"
+    CLEANING = "cleaning"
+    DONE = "done"
+
+
+class OutputState(StrEnum):
+    """Where the checkpoint of one λ stands; all but PENDING are final."""
+
+    PENDING = "PENDING"
+    PUBLISHED = "PUBLISHED"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+
+
+class UnitState(StrEnum):
+    """Where a unit stands; RUNNING means leased, and back to PENDING when its holder gives it up."""
+
+    PENDING = "PENDING"
+    RUNNING = "RUNNING"
+    DONE = "DONE"
+
+
+_S = JobState
+
+TRANSITIONS: Final[dict[JobState, frozenset[JobState]]] = {
+    _S.QUEUED: frozenset({_S.RUNNING, _S.FAILED, _S.CANCELLED}),
+    _S.RUNNING: frozenset({_S.SUCCEEDED, _S.PARTIALLY_SUCCEEDED, _S.FAILED, _S.CANCELLING}),
+    _S.CANCELLING: frozenset({_S.CANCELLED}),
+    _S.SUCCEEDED: frozenset(),
+    _S.PARTIALLY_SUCCEEDED: frozenset(),
+    _S.FAILED: frozenset(),
+    _S.CANCELLED: frozenset(),
+}
+"""The one table of legal transitions."""
+
+TERMINAL: Final = frozenset(state for state, onward in TRANSITIONS.items() if not onward)
+
+
+def check_transition(old: JobState, new: JobState) -> None:
+    """Allow a legal transition.
+
+    Raises:
+        IllegalTransition: The table does not join `old` to `new`.
+    """
+    if new not in TRANSITIONS[old]:
+        onward = ", ".join(sorted(TRANSITIONS[old])) or "nothing: it is final"
+        raise IllegalTransition(
+            f"a job in state {old} cannot become {new}; from here it can become {onward}", state=old, wanted=new
+        )
+
+
+def state_on_cancel(state: JobState) -> JobState:
+    """Return the state a cancel leads to: at once when nothing has begun, through CANCELLING when work is under way."""
+    return JobState.CANCELLED if state is JobState.QUEUED else JobState.CANCELLING
+
+
+@dataclass(frozen=True)
+class Job:
+    """One submission. Times are UTC; `error` is `CrossfadeError.as_record()` of what ended it."""
+
+    id: JobId
+    state: JobState
+    phase: Phase
+    spec: MergeSpec
+    spec_digest: str
+    created_at: datetime
+    updated_at: datetime
+    started_at: datetime | None = None
+    merging_at: datetime | None = None
+    finished_at: datetime | None = None
+    plan_summary: dict[str, Any] | None = None
+    error: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Output:
+    """The checkpoint of one λ. `files` maps a file's name to {size_bytes, sha256} once published."""
+
+    job_id: JobId
+    position: int
+    lam: float
+    name: str
+    state: OutputState = OutputState.PENDING
+    uri: str | None = None
+    files: dict[str, dict[str, Any]] = field(default_factory=dict)
+    error: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One output shard, every λ of it. `shard` is the shard's plan; `result` its digests once DONE.
+
+    `fence` counts how often the unit was claimed: the fencing token. Only the holder of the newest may write to it.
+    `bytes_total` and `bytes_done` count output bytes over all λ.
+    """
+
+    id: UnitId
+    job_id: JobId
+    position: int
+    state: UnitState
+    shard: dict[str, Any]
+    bytes_total: int
+    bytes_done: int = 0
+    fence: int = 0
+    lease_owner: str | None = None
+    lease_expires_at: datetime | None = None
+    result: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Event:
+    """One line of a job's persisted, ordered history; `sequence` rises within a job, starting at 1."""
+
+    job_id: JobId
+    sequence: int
+    type: str
+    data: dict[str, Any]
+    created_at: datetime
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a job's streaming is, in output bytes over all λ; both 0 before the plan is stored."""
+
+    bytes_done: int
+    bytes_total: int
+    units_done: int
+    units_total: int

@@ -1,0 +1,258 @@
+"""What the use cases need from the world, as Protocols. Adapters live on the middle floor, fakes in tests/fakes."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+
+from crossfade_core.job import Event, Job, JobId, JobState, Output, Phase, Progress, Unit, UnitId
+from crossfade_core.messages import TaskName
+from crossfade_core.spec import MergeSpec
+
+
+@dataclass(frozen=True)
+class FileInfo:
+    """One file of a source. `version` changes whenever the content may have changed; equal versions, equal bytes."""
+
+    name: str
+    size_bytes: int
+    version: str
+
+
+class Source(Protocol):
+    """A checkpoint's folder, read by byte ranges. Safe to use from several threads."""
+
+    @property
+    def uri(self) -> str:
+        """The canonical URI, for messages and lineage."""
+
+    def files(self) -> Mapping[str, FileInfo]:
+        """Return the files at the top of the folder, by name.
+
+        Raises:
+            SourceNotFound: There is no such folder.
+        """
+
+    def read_into(self, file: str, offset: int, buffer: memoryview) -> None:
+        """Fill `buffer` with the bytes of `file` from `offset` on: all of it, or an error.
+
+        Raises:
+            SourceNotFound: There is no such file.
+            ShortRead: The file ended first.
+            SourceUnavailable: Reading failed.
+        """
+
+    def close(self) -> None:
+        """Let go of open files and connections."""
+
+
+class FileWriter(Protocol):
+    """One staged file, written front to back by one thread at a time."""
+
+    def write(self, buffer: memoryview) -> None:
+        """Append all of `buffer`; the caller may reuse it afterwards.
+
+        Raises:
+            SinkUnavailable: The destination refused (full, read-only, away).
+        """
+
+    def finish(self) -> None:
+        """Make what was written durable and put it in its staged place, in one step."""
+
+    def abandon(self) -> None:
+        """Drop what was written. Allowed at any time, also after an error; does nothing after `finish`."""
+
+
+class Sink(Protocol):
+    """Where one job's outputs go. Staged files are invisible until `commit`."""
+
+    def check_free(self, name: str) -> None:
+        """Say early what `commit` would refuse.
+
+        Raises:
+            OutputNameUnsafe: The name leads out of the destination or through a symbolic link.
+            OutputExists: Something of that name is there and the job does not overwrite.
+        """
+
+    def create_file(self, name: str, file: str, size_bytes: int) -> FileWriter:
+        """Begin (again) the staged file `file` of output `name`; visible to nobody, not even as staged, until finished.
+
+        Raises:
+            SinkUnavailable: The destination refused.
+        """
+
+    def commit(self, name: str, files: Mapping[str, int]) -> str:
+        """Publish the staged output `name` in one step and return its URI.
+
+        Calling again after a crash in between finds the published output and returns its URI.
+
+        Args:
+            name: The output.
+            files: Every file it must consist of, with its size in bytes.
+
+        Raises:
+            OutputExists: Something else of that name is there and the job does not overwrite.
+            SinkError: A staged file is missing, extra or of another size.
+        """
+
+    def discard(self) -> None:
+        """Remove everything this job has staged. Does nothing where there is nothing."""
+
+
+class TaskQueue(Protocol):
+    """Delivers messages; may lose, double or delay them."""
+
+    def send(self, task: TaskName, id: str) -> None:
+        """Send one message.
+
+        Raises:
+            QueueUnavailable: The broker is away.
+        """
+
+
+class Clock(Protocol):
+    """The time, as one thing that tests can move."""
+
+    def now(self) -> datetime:
+        """Return the time in UTC, with its zone."""
+
+
+@dataclass(frozen=True)
+class NewUnit:
+    """A unit as the plan makes it, before the store gives it an id."""
+
+    shard: dict[str, Any]
+    bytes_total: int
+
+
+@dataclass(frozen=True)
+class NewEvent:
+    """An event as its maker states it, before the store gives it a sequence number and a time."""
+
+    type: str
+    data: dict[str, Any]
+
+
+class JobStore(Protocol):
+    """The truth about jobs. Every method is one transaction; every change of state also appends an event.
+
+    All methods raise StoreUnavailable when the database is away, and JobNotFound for an unknown job.
+    """
+
+    def create_job(self, spec: MergeSpec) -> Job:
+        """Store a QUEUED job (phase `waiting`) with one PENDING output per λ; event `job.queued`."""
+
+    def get_job(self, job_id: JobId) -> Job: ...
+
+    def list_jobs(
+        self, *, state: JobState | None = None, limit: int = 50, before: JobId | None = None
+    ) -> Sequence[Job]:
+        """Return jobs, newest first, older than `before` (ids sort by age)."""
+
+    def list_outputs(self, job_id: JobId) -> Sequence[Output]:
+        """Return the outputs in the order of the spec's λ list."""
+
+    def list_units(self, job_id: JobId) -> Sequence[Unit]:
+        """Return the units by position."""
+
+    def list_events(self, job_id: JobId, *, after: int = 0, limit: int = 200) -> Sequence[Event]:
+        """Return events with `sequence > after`, oldest first."""
+
+    def progress(self, job_id: JobId) -> Progress: ...
+
+    def move_job(
+        self,
+        job_id: JobId,
+        state: JobState,
+        *,
+        phase: Phase,
+        error: Mapping[str, Any] | None = None,
+        event: NewEvent | None = None,
+    ) -> Job:
+        """Move a job along the table of transitions, compare-and-set; event `job.<state>` in lower case unless given.
+
+        Entering RUNNING sets `started_at`; a terminal state sets `finished_at`, and turns outputs that are still
+        PENDING into FAILED (job FAILED or PARTIALLY_SUCCEEDED) or CANCELLED (job CANCELLED).
+
+        Raises:
+            IllegalTransition: The table does not join the job's present state to `state`.
+        """
+
+    def set_phase(self, job_id: JobId, phase: Phase) -> None:
+        """Note the phase of a RUNNING or CANCELLING job; does nothing in other states; event `job.phase` on change."""
+
+    def save_plan(self, job_id: JobId, summary: Mapping[str, Any], units: Sequence[NewUnit]) -> Sequence[Unit]:
+        """Store the plan of a RUNNING job that has none, its units and phase `merging` (sets `merging_at`).
+
+        A job that has a plan keeps it: the stored units are returned (a doubled plan message changes nothing).
+
+        Raises:
+            IllegalTransition: The job is not RUNNING.
+        """
+
+    def claim_unit(self, unit_id: UnitId, owner: str, lease_seconds: float) -> Unit | None:
+        """Lease a unit of a RUNNING job: PENDING, or RUNNING with an expired lease; fence + 1, `bytes_done` back to 0.
+
+        Returns:
+            The unit as leased, or None when there is nothing to do: done, leased by another, unknown, or its job
+            not RUNNING.
+        """
+
+    def renew_lease(self, unit_id: UnitId, fence: int, lease_seconds: float, bytes_done: int) -> None:
+        """Extend the lease and note progress.
+
+        Raises:
+            LeaseLost: `fence` is no longer the unit's newest, or the unit is not RUNNING.
+            JobCancelled: The job left RUNNING.
+        """
+
+    def complete_unit(self, unit_id: UnitId, fence: int, result: Mapping[str, Any]) -> int:
+        """Mark the unit DONE with its result; event `unit.done`. Return how many of the job's units are not DONE.
+
+        Raises:
+            LeaseLost: As for `renew_lease`.
+        """
+
+    def release_unit(self, unit_id: UnitId, fence: int) -> None:
+        """Give an unfinished unit back: PENDING, no lease. Does nothing when the fence is stale."""
+
+    def publish_output(self, job_id: JobId, position: int, uri: str, files: Mapping[str, Mapping[str, Any]]) -> None:
+        """Mark an output PUBLISHED; event `output.published`. Does nothing the second time."""
+
+    def fail_output(self, job_id: JobId, position: int, error: Mapping[str, Any]) -> None:
+        """Mark a PENDING output FAILED; event `output.failed`."""
+
+    def live_leases(self, job_id: JobId) -> int:
+        """Return how many of the job's units are RUNNING with a lease that has not expired."""
+
+    def expired_units(self, limit: int = 100) -> Sequence[Unit]:
+        """Return RUNNING units of RUNNING jobs whose lease has expired."""
+
+    def idle_jobs(self, idle_seconds: float, limit: int = 100) -> Sequence[Job]:
+        """Return unfinished jobs (QUEUED, RUNNING, CANCELLING) not updated for `idle_seconds`.
+
+        A job counts as updated when its own row, or a unit of it, was (claimed, renewed, completed).
+        """
+
+    def lease_job(self, job_id: JobId, owner: str, lease_seconds: float) -> bool:
+        """Take or renew the control lease of a job, so that planning and publishing happen in one process at a time.
+
+        Returns:
+            False when another owner holds an unexpired lease.
+        """
+
+    def release_job(self, job_id: JobId, owner: str) -> None:
+        """Give the control lease back; does nothing when `owner` does not hold it."""
+
+    def touch_job(self, job_id: JobId) -> None:
+        """Set `updated_at` to now, so that `idle_jobs` leaves the job alone for a while."""
+
+    def ping(self) -> None:
+        """Reach the database, and find its schema at the version this code expects, or raise StoreUnavailable."""
+
+
+OpenSource = Callable[[str], Source]
+"""Open a source by its URI; raises UnknownRoot, PathOutsideRoot or SourceNotFound."""
+
+OpenSink = Callable[[MergeSpec, JobId], Sink]
+"""Open the spec's destination for one job; raises UnknownDestination."""

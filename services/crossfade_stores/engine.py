@@ -1,0 +1,78 @@
+"""Open the database named by a URL, SQLite or PostgreSQL, with the settings the store's promises rest on.
+
+Nothing connects here: the first query does. An engine belongs to one process; after a fork, make a new one.
+"""
+
+from typing import Any, Final
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError
+
+BUSY_SECONDS: Final = 30
+"""How long an SQLite write waits for another process's write."""
+
+POOL_WAIT_SECONDS: Final = 10
+"""How long a call waits for a free connection of this process."""
+
+READ_ONLY: Final = "crossfade_read_only"
+"""Execution option of connections that only read: on SQLite they wait for no writer."""
+
+_POSTGRES_DEFAULTS: Final = {"connect_timeout": "5", "keepalives_idle": "30", "tcp_user_timeout": "30000"}
+# Seconds, seconds, milliseconds (libpq). Without them a vanished host holds a call for the kernel's quarter of an hour.
+
+
+def create_store_engine(url: str) -> Engine:
+    """Return an engine for `url`, not yet connected.
+
+    Args:
+        url: `sqlite:////abs/file.db` or `postgresql://user:pw@host/db`; libpq options may follow as `?key=value`.
+
+    Raises:
+        ValueError: The URL is malformed, of another kind of database, or SQLite without a file. Never shows a password.
+    """
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        raise ValueError("the database URL cannot be read; write sqlite:////abs/file.db or postgresql://…") from None
+    if parsed.drivername in ("postgres", "postgresql", "postgresql+psycopg"):
+        return _postgres_engine(parsed)
+    if parsed.drivername in ("sqlite", "sqlite+pysqlite"):
+        return _sqlite_engine(parsed)
+    raise ValueError(f"the database URL begins {parsed.drivername}://; known are sqlite:// and postgresql://")
+
+
+def _postgres_engine(url: URL) -> Engine:
+    defaults = {key: value for key, value in _POSTGRES_DEFAULTS.items() if key not in url.query}
+    return create_engine(
+        url.set(drivername="postgresql+psycopg").update_query_dict(defaults),
+        # Row locks are taken first and read after: each statement must see what was committed before it.
+        isolation_level="READ COMMITTED",
+        pool_pre_ping=True,
+        pool_timeout=POOL_WAIT_SECONDS,
+    )
+
+
+def _sqlite_engine(url: URL) -> Engine:
+    if url.database in (None, "", ":memory:"):
+        raise ValueError("SQLite needs a file that API and workers share; write sqlite:////abs/file.db")
+    engine = create_engine(
+        url, connect_args={"timeout": BUSY_SECONDS}, pool_pre_ping=True, pool_timeout=POOL_WAIT_SECONDS
+    )
+    event.listen(engine, "connect", _prepare_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _prepare_sqlite(connection: Any, record: object) -> None:  # noqa: ANN401  (SQLAlchemy hands out the driver's own)
+    # The driver must not begin transactions by itself: it would begin them as readers (docs.python.org, sqlite3).
+    connection.isolation_level = None
+    connection.execute("PRAGMA foreign_keys = ON")
+    # Readers and the one writer do not wait for each other (sqlite.org/wal.html).
+    connection.execute("PRAGMA journal_mode = WAL")
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    # A reader that turns writer fails at once when another wrote in between, whatever the busy timeout
+    # (sqlite.org/lang_transaction.html): a transaction that may write takes the write lock first.
+    read_only = connection.get_execution_options().get(READ_ONLY, False)
+    connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")

@@ -1,0 +1,100 @@
+"""The reading side of the job store: jobs, outputs, units, events, progress. Never writes, and waits for no writer."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Final
+
+from sqlalchemy import case, exists, func, select
+
+from crossfade_core.errors import StoreUnavailable
+from crossfade_core.job import TERMINAL, Event, Job, JobId, JobState, Output, Progress, Unit, UnitState
+from crossfade_stores.job_rows import find_job
+from crossfade_stores.schema import expected_revision, stored_revision
+from crossfade_stores.tables import EventRow, JobRow, OutputRow, UnitRow
+from crossfade_stores.transactions import StoreSide
+
+_UNFINISHED: Final = [state for state in JobState if state not in TERMINAL]
+
+
+class JobQueries(StoreSide):
+    """Questions about jobs; see `crossfade_core.ports.JobStore` for what each method promises."""
+
+    def get_job(self, job_id: JobId) -> Job:
+        """Return the job.
+
+        Raises:
+            JobNotFound: There is no such job.
+        """
+        with self._transactions.read() as session:
+            return find_job(session, job_id).as_job()
+
+    def list_jobs(
+        self, *, state: JobState | None = None, limit: int = 50, before: JobId | None = None
+    ) -> Sequence[Job]:
+        """Return jobs, newest first."""
+        query = select(JobRow).order_by(JobRow.id.desc()).limit(limit)
+        if state is not None:
+            query = query.where(JobRow.state == state)
+        if before is not None:
+            query = query.where(JobRow.id < before)
+        with self._transactions.read() as session:
+            return [row.as_job() for row in session.scalars(query)]
+
+    def list_outputs(self, job_id: JobId) -> Sequence[Output]:
+        """Return the outputs in the order of the λ list."""
+        with self._transactions.read() as session:
+            find_job(session, job_id)
+            rows = session.scalars(select(OutputRow).where(OutputRow.job_id == job_id).order_by(OutputRow.position))
+            return [row.as_output() for row in rows]
+
+    def list_units(self, job_id: JobId) -> Sequence[Unit]:
+        """Return the units by position."""
+        with self._transactions.read() as session:
+            find_job(session, job_id)
+            rows = session.scalars(select(UnitRow).where(UnitRow.job_id == job_id).order_by(UnitRow.position))
+            return [row.as_unit() for row in rows]
+
+    def list_events(self, job_id: JobId, *, after: int = 0, limit: int = 200) -> Sequence[Event]:
+        """Return the events after a sequence number, oldest first."""
+        query = select(EventRow).where(EventRow.job_id == job_id, EventRow.sequence > after)
+        with self._transactions.read() as session:
+            find_job(session, job_id)
+            return [row.as_event() for row in session.scalars(query.order_by(EventRow.sequence).limit(limit))]
+
+    def progress(self, job_id: JobId) -> Progress:
+        """Add up the job's units, without reading their plans."""
+        done = case((UnitRow.state == UnitState.DONE, 1), else_=0)
+        sums = (func.sum(UnitRow.bytes_done), func.sum(UnitRow.bytes_total), func.sum(done), func.count())
+        with self._transactions.read() as session:
+            find_job(session, job_id)
+            row = session.execute(select(*sums).where(UnitRow.job_id == job_id)).one()
+            return Progress(*(int(value or 0) for value in row))
+
+    def idle_jobs(self, idle_seconds: float, limit: int = 100) -> Sequence[Job]:
+        """Return unfinished jobs that nobody has written to for a while, longest idle first."""
+        cutoff = self._clock.now() - timedelta(seconds=idle_seconds)
+        unit_moved = exists().where(UnitRow.job_id == JobRow.id, UnitRow.updated_at > cutoff)
+        query = (
+            select(JobRow)
+            .where(JobRow.state.in_(_UNFINISHED), JobRow.updated_at <= cutoff, ~unit_moved)
+            .order_by(JobRow.updated_at, JobRow.id)
+            .limit(limit)
+        )
+        with self._transactions.read() as session:
+            return [row.as_job() for row in session.scalars(query)]
+
+    def ping(self) -> None:
+        """Reach the database and compare its schema's revision with this code's.
+
+        Raises:
+            StoreUnavailable: The database is away, or its schema is of another revision.
+        """
+        with self._transactions.read() as session:
+            found, expected = stored_revision(session.connection()), expected_revision()
+        if found != expected:
+            raise StoreUnavailable(
+                f"the database's schema is at revision {found}, this code expects {expected}; run "
+                "python -m crossfade_stores.migrate of the same release",
+                expected=expected,
+                found=found,
+            )

@@ -1,0 +1,58 @@
+"""What every method of the store does with a job's row: find it, lock it, append to its history.
+
+The one locking rule: whoever changes a job, its outputs, its plan or its history holds the job row's lock first.
+Hence events are numbered without gaps, and two units that complete at once complete one after the other. Only
+renewing a lease goes without it. On SQLite a writing transaction excludes all others, which comes to the same.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from crossfade_core.errors import JobNotFound
+from crossfade_core.job import JobId, UnitId
+from crossfade_stores.tables import EventRow, JobRow, UnitRow
+
+
+def find_job(session: Session, job_id: JobId) -> JobRow:
+    """Return the job's row, not locked.
+
+    Raises:
+        JobNotFound: There is no such job.
+    """
+    return _require(session.get(JobRow, job_id), job_id)
+
+
+def lock_job(session: Session, job_id: JobId) -> JobRow:
+    """Return the job's row, locked until the transaction ends.
+
+    Raises:
+        JobNotFound: There is no such job.
+    """
+    return _require(session.get(JobRow, job_id, with_for_update=True), job_id)
+
+
+def lock_job_of_unit(session: Session, unit_id: UnitId) -> JobRow | None:
+    """Return the row of the unit's job, locked until the transaction ends, or None for an unknown unit."""
+    return session.scalar(
+        select(JobRow)
+        .join(UnitRow, UnitRow.job_id == JobRow.id)
+        .where(UnitRow.id == unit_id)
+        .with_for_update(of=JobRow)
+    )
+
+
+def append_event(session: Session, job: JobRow, type: str, data: Mapping[str, Any], now: datetime) -> None:
+    """Append an event to the history of a locked job; the job counts as updated."""
+    job.last_sequence += 1
+    job.updated_at = now
+    session.add(EventRow(job_id=job.id, sequence=job.last_sequence, type=type, data=dict(data), created_at=now))
+
+
+def _require(row: JobRow | None, job_id: JobId) -> JobRow:
+    if row is None:
+        raise JobNotFound(f"there is no job {job_id}; GET /v1/merges lists those there are", job=job_id)
+    return row

@@ -1,0 +1,204 @@
+"""The job store on SQL: the writing side of jobs, and the whole of `crossfade_core.ports.JobStore` in one class.
+
+Every change of a job happens under its row's lock (see `job_rows`), so that the state it was decided on is the state
+it is applied to. Ids sort by age: milliseconds since 1970 in 12 hex digits, then 16 random ones.
+"""
+
+import secrets
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import Engine, select, update
+from sqlalchemy.orm import Session
+
+from crossfade_core.errors import IllegalTransition
+from crossfade_core.job import (
+    TERMINAL,
+    Job,
+    JobId,
+    JobState,
+    OutputState,
+    Phase,
+    Unit,
+    UnitId,
+    UnitState,
+    check_transition,
+)
+from crossfade_core.ports import Clock, NewEvent, NewUnit
+from crossfade_core.spec import MergeSpec, spec_digest
+from crossfade_stores.job_leases import JobLeases
+from crossfade_stores.job_queries import JobQueries
+from crossfade_stores.job_rows import append_event, lock_job
+from crossfade_stores.tables import JobRow, OutputRow, UnitRow
+from crossfade_stores.transactions import Transactions
+from crossfade_stores.unit_leases import UnitLeases
+
+_UNPUBLISHED: Final = {
+    JobState.FAILED: OutputState.FAILED,
+    JobState.PARTIALLY_SUCCEEDED: OutputState.FAILED,
+    JobState.CANCELLED: OutputState.CANCELLED,
+}
+"""What an output that is still PENDING becomes when its job ends."""
+
+
+class SqlJobStore(JobQueries, JobLeases, UnitLeases):
+    """The job store on SQLite or PostgreSQL. Safe to use from several threads and processes."""
+
+    def __init__(self, engine: Engine, clock: Clock) -> None:
+        super().__init__(Transactions(engine), clock)
+
+    def create_job(self, spec: MergeSpec) -> Job:
+        """Store a new job, its outputs and its first event."""
+        now = self._clock.now()
+        job = JobRow(
+            id=JobId(_new_id("job", now)),
+            state=JobState.QUEUED,
+            phase=Phase.WAITING,
+            spec=spec.model_dump(mode="json"),
+            spec_digest=spec_digest(spec),
+            created_at=now,
+            updated_at=now,
+            last_sequence=0,
+        )
+        names = spec.output_names(job.id)
+        with self._transactions.write() as session:
+            session.add(job)
+            session.flush()
+            session.add_all(
+                OutputRow(job_id=job.id, position=position, lam=lam, name=name, state=OutputState.PENDING, files={})
+                for position, (lam, name) in enumerate(zip(spec.lambdas, names, strict=True))
+            )
+            append_event(session, job, "job.queued", {"state": job.state, "phase": job.phase}, now)
+            return job.as_job()
+
+    def move_job(
+        self,
+        job_id: JobId,
+        state: JobState,
+        *,
+        phase: Phase,
+        error: Mapping[str, Any] | None = None,
+        event: NewEvent | None = None,
+    ) -> Job:
+        """Move a job along the table of transitions.
+
+        Raises:
+            IllegalTransition: The table does not join the job's present state to `state`.
+            JobNotFound: There is no such job.
+        """
+        now = self._clock.now()
+        with self._transactions.write() as session:
+            job = lock_job(session, job_id)
+            check_transition(job.state, state)
+            job.state, job.phase = state, phase
+            job.error = dict(error) if error is not None else job.error
+            if state is JobState.RUNNING:
+                job.started_at = now
+            if state in TERMINAL:
+                job.finished_at = now
+                _close_outputs(session, job)
+            event = event or NewEvent(f"job.{state.lower()}", {"state": state, "phase": phase, "error": job.error})
+            append_event(session, job, event.type, event.data, now)
+            return job.as_job()
+
+    def set_phase(self, job_id: JobId, phase: Phase) -> None:
+        """Note a phase; changes nothing in states that have but one.
+
+        Raises:
+            JobNotFound: There is no such job.
+        """
+        with self._transactions.write() as session:
+            job = lock_job(session, job_id)
+            if job.state in (JobState.RUNNING, JobState.CANCELLING):
+                _enter_phase(session, job, phase, self._clock.now())
+
+    def save_plan(self, job_id: JobId, summary: Mapping[str, Any], units: Sequence[NewUnit]) -> Sequence[Unit]:
+        """Store a plan once; a second one is dropped in favour of the first.
+
+        Raises:
+            IllegalTransition: The job is not RUNNING.
+            JobNotFound: There is no such job.
+        """
+        now = self._clock.now()
+        with self._transactions.write() as session:
+            job = lock_job(session, job_id)
+            if job.state is not JobState.RUNNING:
+                raise IllegalTransition(f"job {job_id} is {job.state}; only a RUNNING job takes a plan", job=job_id)
+            if job.plan_summary is None:
+                job.plan_summary, job.merging_at = dict(summary), now
+                session.add_all(_new_unit(job.id, position, unit, now) for position, unit in enumerate(units))
+                _enter_phase(session, job, Phase.MERGING, now)
+            rows = session.scalars(select(UnitRow).where(UnitRow.job_id == job_id).order_by(UnitRow.position))
+            return [row.as_unit() for row in rows]
+
+    def publish_output(self, job_id: JobId, position: int, uri: str, files: Mapping[str, Mapping[str, Any]]) -> None:
+        """Mark a PENDING output PUBLISHED; an output that is anything else stays as it is.
+
+        Raises:
+            JobNotFound: There is no such job.
+        """
+        with self._transactions.write() as session:
+            job = lock_job(session, job_id)
+            output = session.get_one(OutputRow, (job_id, position))
+            if output.state is not OutputState.PENDING:
+                return
+            output.state, output.uri = OutputState.PUBLISHED, uri
+            output.files = {name: dict(facts) for name, facts in files.items()}
+            data = {"position": position, "lambda": output.lam, "name": output.name, "uri": uri}
+            append_event(session, job, "output.published", data, self._clock.now())
+
+    def fail_output(self, job_id: JobId, position: int, error: Mapping[str, Any]) -> None:
+        """Mark a PENDING output FAILED; an output that is anything else stays as it is.
+
+        Raises:
+            JobNotFound: There is no such job.
+        """
+        with self._transactions.write() as session:
+            job = lock_job(session, job_id)
+            output = session.get_one(OutputRow, (job_id, position))
+            if output.state is not OutputState.PENDING:
+                return
+            output.state, output.error = OutputState.FAILED, dict(error)
+            data = {"position": position, "lambda": output.lam, "name": output.name, "error": output.error}
+            append_event(session, job, "output.failed", data, self._clock.now())
+
+    def touch_job(self, job_id: JobId) -> None:
+        """Set the job's time of change to now.
+
+        Raises:
+            JobNotFound: There is no such job.
+        """
+        with self._transactions.write() as session:
+            lock_job(session, job_id).updated_at = self._clock.now()
+
+
+def _enter_phase(session: Session, job: JobRow, phase: Phase, now: datetime) -> None:
+    if job.phase is not phase:
+        job.phase = phase
+        append_event(session, job, "job.phase", {"phase": phase}, now)
+
+
+def _close_outputs(session: Session, job: JobRow) -> None:
+    ended = _UNPUBLISHED.get(job.state)
+    if ended is not None:
+        pending = (OutputRow.job_id == job.id, OutputRow.state == OutputState.PENDING)
+        session.execute(update(OutputRow).where(*pending).values(state=ended))
+
+
+def _new_unit(job_id: JobId, position: int, unit: NewUnit, now: datetime) -> UnitRow:
+    return UnitRow(
+        id=UnitId(_new_id("unit", now)),
+        job_id=job_id,
+        position=position,
+        state=UnitState.PENDING,
+        shard=unit.shard,
+        bytes_total=unit.bytes_total,
+        bytes_done=0,
+        fence=0,
+        updated_at=now,
+    )
+
+
+def _new_id(kind: str, now: datetime) -> str:
+    return f"{kind}-{int(now.timestamp() * 1000):012x}{secrets.token_hex(8)}"

@@ -1,0 +1,183 @@
+"""The four tables, typed, and how a row becomes the record that the core knows. Never queries and never decides.
+
+The same on SQLite and PostgreSQL. Every change here needs a migration; a test holds the two against each other.
+"""
+
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import JSON, BigInteger, DateTime, Dialect, Double, Enum, ForeignKey, Index, MetaData, String
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.types import TypeDecorator
+
+from crossfade_core.job import Event, Job, JobId, JobState, Output, OutputState, Phase, Unit, UnitId, UnitState
+from crossfade_core.spec import MergeSpec
+
+ID_LENGTH = 40
+_JsonObject = JSON(none_as_null=True)
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """A time that goes in and comes out with its zone, UTC, also on SQLite, which stores none."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Turn any zone into UTC; a time without a zone is a bug of the caller."""
+        if value is not None and value.tzinfo is None:
+            raise ValueError(f"{value!r} has no zone; the store takes times with their zone only")
+        return None if value is None else value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Give SQLite's times their zone, and PostgreSQL's (in the session's zone) UTC."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+def _text_enum(kind: type[StrEnum]) -> Enum:
+    # As text, not as PostgreSQL's enum type: a new state must not need a migration.
+    return Enum(kind, native_enum=False, length=32, values_callable=lambda states: [state.value for state in states])
+
+
+class Base(DeclarativeBase):
+    """What all tables share: names for constraints, so that migrations can refer to them."""
+
+    metadata = MetaData(
+        naming_convention={
+            "pk": "pk_%(table_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_name)s",
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        }
+    )
+    type_annotation_map = {  # noqa: RUF012  (SQLAlchemy's own class attribute, read once)
+        datetime: UtcDateTime(),
+        dict[str, Any]: _JsonObject,
+        JobState: _text_enum(JobState),
+        Phase: _text_enum(Phase),
+        OutputState: _text_enum(OutputState),
+        UnitState: _text_enum(UnitState),
+    }
+
+
+class JobRow(Base):
+    """One job. `last_sequence` is the number of its newest event, counted under the row's lock."""
+
+    __tablename__ = "jobs"
+    __table_args__ = (Index(None, "state", "id"),)
+
+    id: Mapped[JobId] = mapped_column(String(ID_LENGTH), primary_key=True)
+    state: Mapped[JobState]
+    phase: Mapped[Phase]
+    spec: Mapped[dict[str, Any]]
+    spec_digest: Mapped[str] = mapped_column(String(80))
+    created_at: Mapped[datetime]
+    updated_at: Mapped[datetime]
+    started_at: Mapped[datetime | None]
+    merging_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+    plan_summary: Mapped[dict[str, Any] | None]
+    error: Mapped[dict[str, Any] | None]
+    last_sequence: Mapped[int]
+    control_owner: Mapped[str | None] = mapped_column(String(255))
+    control_expires_at: Mapped[datetime | None]
+
+    def as_job(self) -> Job:
+        """Return the row as the core's record."""
+        return Job(
+            id=self.id,
+            state=self.state,
+            phase=self.phase,
+            spec=MergeSpec.model_validate(self.spec),
+            spec_digest=self.spec_digest,
+            created_at=self.created_at,
+            updated_at=self.updated_at,
+            started_at=self.started_at,
+            merging_at=self.merging_at,
+            finished_at=self.finished_at,
+            plan_summary=self.plan_summary,
+            error=self.error,
+        )
+
+
+class OutputRow(Base):
+    """One output of a job, in the order of its λ list."""
+
+    __tablename__ = "outputs"
+
+    job_id: Mapped[JobId] = mapped_column(String(ID_LENGTH), ForeignKey("jobs.id"), primary_key=True)
+    position: Mapped[int] = mapped_column(primary_key=True)
+    lam: Mapped[float] = mapped_column(Double)
+    name: Mapped[str] = mapped_column(String(1024))
+    state: Mapped[OutputState]
+    uri: Mapped[str | None] = mapped_column(String(4096))
+    files: Mapped[dict[str, Any]]
+    error: Mapped[dict[str, Any] | None]
+
+    def as_output(self) -> Output:
+        """Return the row as the core's record."""
+        return Output(
+            self.job_id,
+            self.position,
+            self.lam,
+            self.name,
+            self.state,
+            uri=self.uri,
+            files=self.files,
+            error=self.error,
+        )
+
+
+class UnitRow(Base):
+    """One unit of a job. `updated_at` is its own, so that renewing a lease writes this row and no other."""
+
+    __tablename__ = "units"
+    __table_args__ = (Index(None, "job_id", "position", unique=True), Index(None, "state", "lease_expires_at"))
+
+    id: Mapped[UnitId] = mapped_column(String(ID_LENGTH), primary_key=True)
+    job_id: Mapped[JobId] = mapped_column(String(ID_LENGTH), ForeignKey("jobs.id"))
+    position: Mapped[int]
+    state: Mapped[UnitState]
+    shard: Mapped[dict[str, Any]]
+    bytes_total: Mapped[int] = mapped_column(BigInteger)
+    bytes_done: Mapped[int] = mapped_column(BigInteger)
+    fence: Mapped[int]
+    lease_owner: Mapped[str | None] = mapped_column(String(255))
+    lease_expires_at: Mapped[datetime | None]
+    result: Mapped[dict[str, Any] | None]
+    updated_at: Mapped[datetime]
+
+    def as_unit(self) -> Unit:
+        """Return the row as the core's record."""
+        return Unit(
+            id=self.id,
+            job_id=self.job_id,
+            position=self.position,
+            state=self.state,
+            shard=self.shard,
+            bytes_total=self.bytes_total,
+            bytes_done=self.bytes_done,
+            fence=self.fence,
+            lease_owner=self.lease_owner,
+            lease_expires_at=self.lease_expires_at,
+            result=self.result,
+        )
+
+
+class EventRow(Base):
+    """One event of a job's history."""
+
+    __tablename__ = "events"
+
+    job_id: Mapped[JobId] = mapped_column(String(ID_LENGTH), ForeignKey("jobs.id"), primary_key=True)
+    sequence: Mapped[int] = mapped_column(primary_key=True)
+    type: Mapped[str] = mapped_column(String(64))
+    data: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime]
+
+    def as_event(self) -> Event:
+        """Return the row as the core's record."""
+        return Event(self.job_id, self.sequence, self.type, self.data, self.created_at)

@@ -1,0 +1,74 @@
+"""Begin and end the store's transactions, and turn the database's absence into StoreUnavailable, once.
+
+A fault of ours (a violated constraint, a wrong statement) is let through as it is: it is a bug, not an absence.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sqlalchemy import Engine
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.orm import Session
+
+from crossfade_core.errors import StoreUnavailable
+from crossfade_core.ports import Clock
+from crossfade_stores.engine import READ_ONLY
+
+_UNDEFINED_TABLE = "42P01"  # postgresql.org, appendix A; SQLite reports a missing table as an OperationalError
+
+
+class Transactions:
+    """Transactions on one database. Safe to use from several threads."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._reading = engine.execution_options(**{READ_ONLY: True})
+
+    @contextmanager
+    def read(self) -> Iterator[Session]:
+        """Open a transaction that only reads.
+
+        Raises:
+            StoreUnavailable: The database cannot be reached, is locked for too long, or has no tables.
+        """
+        with self._wrapped(), Session(self._reading) as session, session.begin():
+            yield session
+
+    @contextmanager
+    def write(self) -> Iterator[Session]:
+        """Open a transaction that commits at the end, or rolls back when an error leaves it.
+
+        Raises:
+            StoreUnavailable: As for `read`.
+        """
+        with self._wrapped(), Session(self._engine) as session, session.begin():
+            yield session
+
+    @contextmanager
+    def _wrapped(self) -> Iterator[None]:
+        try:
+            yield
+        except (DBAPIError, PoolTimeout) as error:
+            if not _is_absence(error):
+                raise
+            cause = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
+            where = self._engine.url.render_as_string(hide_password=True)
+            raise StoreUnavailable(
+                f"the database {where} did not answer: {cause}; check that it runs and that its schema is there "
+                "(python -m crossfade_stores.migrate)"
+            ) from error
+
+
+class StoreSide:
+    """One side of the job store: what the sides share is the transactions and the clock."""
+
+    def __init__(self, transactions: Transactions, clock: Clock) -> None:
+        self._transactions = transactions
+        self._clock = clock
+
+
+def _is_absence(error: DBAPIError | PoolTimeout) -> bool:
+    if isinstance(error, OperationalError | InterfaceError | PoolTimeout) or error.connection_invalidated:
+        return True
+    return getattr(error.orig, "sqlstate", None) == _UNDEFINED_TABLE

@@ -1,0 +1,151 @@
+"""Leases on units: claim, renew, complete, give back, and find those whose holder is gone.
+
+Every change of a unit is one conditional UPDATE: it names the state and the fence it expects, and the row count tells
+whether it found them. Never sends a message; what to do with an expired unit is the sweep's affair.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import Any, cast
+
+from sqlalchemy import ColumnElement, CursorResult, and_, func, or_, select, update
+from sqlalchemy.orm import Session
+
+from crossfade_core.errors import JobCancelled, LeaseLost
+from crossfade_core.job import TERMINAL, JobId, JobState, Unit, UnitId, UnitState
+from crossfade_stores.job_rows import append_event, find_job, lock_job_of_unit
+from crossfade_stores.tables import JobRow, UnitRow
+from crossfade_stores.transactions import StoreSide
+
+
+class UnitLeases(StoreSide):
+    """The unit side of the job store; see `crossfade_core.ports.JobStore` for what each method promises."""
+
+    def claim_unit(self, unit_id: UnitId, owner: str, lease_seconds: float) -> Unit | None:
+        """Lease a unit that is free, or whose lease has expired, or return None."""
+        now = self._clock.now()
+        free = or_(
+            UnitRow.state == UnitState.PENDING,
+            and_(UnitRow.state == UnitState.RUNNING, UnitRow.lease_expires_at <= now),
+        )
+        with self._transactions.write() as session:
+            job = lock_job_of_unit(session, unit_id)
+            if job is None or job.state is not JobState.RUNNING:
+                return None
+            claimed = _update_unit(
+                session,
+                and_(UnitRow.id == unit_id, free),
+                state=UnitState.RUNNING,
+                fence=UnitRow.fence + 1,
+                bytes_done=0,
+                lease_owner=owner,
+                lease_expires_at=now + timedelta(seconds=lease_seconds),
+                updated_at=now,
+            )
+            if not claimed:
+                return None
+            job.updated_at = now
+            return session.get_one(UnitRow, unit_id).as_unit()
+
+    def renew_lease(self, unit_id: UnitId, fence: int, lease_seconds: float, bytes_done: int) -> None:
+        """Extend a lease: one UPDATE of one row, without the job's lock, since every worker does it all the time.
+
+        Raises:
+            LeaseLost: `fence` is no longer the unit's newest, or the unit is not RUNNING.
+            JobCancelled: The job left RUNNING.
+        """
+        now = self._clock.now()
+        job_state = select(JobRow.state).where(JobRow.id == UnitRow.job_id).scalar_subquery()
+        with self._transactions.write() as session:
+            renewed = _update_unit(
+                session,
+                and_(_held(unit_id, fence), job_state == JobState.RUNNING),
+                lease_expires_at=now + timedelta(seconds=lease_seconds),
+                bytes_done=bytes_done,
+                updated_at=now,
+            )
+            if renewed:
+                return
+            if session.scalar(select(UnitRow.id).where(_held(unit_id, fence))) is None:
+                raise _lease_lost(unit_id, fence)
+        raise JobCancelled(f"the job of unit {unit_id} is no longer RUNNING; drop what was made of it", unit=unit_id)
+
+    def complete_unit(self, unit_id: UnitId, fence: int, result: Mapping[str, Any]) -> int:
+        """Mark a unit DONE and return how many of its job's are not; exactly one completion sees 0.
+
+        Raises:
+            LeaseLost: `fence` is no longer the unit's newest, the unit is not RUNNING, or its job has ended.
+        """
+        now = self._clock.now()
+        with self._transactions.write() as session:
+            job = lock_job_of_unit(session, unit_id)
+            if job is None or job.state in TERMINAL:
+                raise _lease_lost(unit_id, fence)
+            completed = _update_unit(
+                session,
+                _held(unit_id, fence),
+                state=UnitState.DONE,
+                bytes_done=UnitRow.bytes_total,
+                lease_owner=None,
+                lease_expires_at=None,
+                result=dict(result),
+                updated_at=now,
+            )
+            if not completed:
+                raise _lease_lost(unit_id, fence)
+            position = session.scalar(select(UnitRow.position).where(UnitRow.id == unit_id))
+            remaining = _count(session, UnitRow.job_id == job.id, UnitRow.state != UnitState.DONE)
+            append_event(session, job, "unit.done", {"position": position, "remaining": remaining}, now)
+            return remaining
+
+    def release_unit(self, unit_id: UnitId, fence: int) -> None:
+        """Give a unit back; no-op for a stale fence. The row's time stays, so that `idle_jobs` sees it soon."""
+        with self._transactions.write() as session:
+            _update_unit(
+                session, _held(unit_id, fence), state=UnitState.PENDING, lease_owner=None, lease_expires_at=None
+            )
+
+    def live_leases(self, job_id: JobId) -> int:
+        """Count the job's units that somebody still works on.
+
+        Raises:
+            JobNotFound: There is no such job.
+        """
+        with self._transactions.read() as session:
+            find_job(session, job_id)
+            now = self._clock.now()
+            return _count(
+                session, UnitRow.job_id == job_id, UnitRow.state == UnitState.RUNNING, UnitRow.lease_expires_at > now
+            )
+
+    def expired_units(self, limit: int = 100) -> Sequence[Unit]:
+        """Return units of RUNNING jobs whose holder stopped renewing, longest dead first."""
+        expired = (
+            select(UnitRow)
+            .join(JobRow, JobRow.id == UnitRow.job_id)
+            .where(JobRow.state == JobState.RUNNING, UnitRow.state == UnitState.RUNNING)
+            .where(UnitRow.lease_expires_at <= self._clock.now())
+            .order_by(UnitRow.lease_expires_at, UnitRow.id)
+            .limit(limit)
+        )
+        with self._transactions.read() as session:
+            return [row.as_unit() for row in session.scalars(expired)]
+
+
+def _held(unit_id: UnitId, fence: int) -> ColumnElement[bool]:
+    return and_(UnitRow.id == unit_id, UnitRow.state == UnitState.RUNNING, UnitRow.fence == fence)
+
+
+def _update_unit(session: Session, where: ColumnElement[bool], **values: object) -> bool:
+    statement = update(UnitRow).where(where).values(values).execution_options(synchronize_session=False)
+    return cast("CursorResult[Any]", session.execute(statement)).rowcount == 1
+
+
+def _count(session: Session, *where: ColumnElement[bool]) -> int:
+    return session.scalar(select(func.count()).select_from(UnitRow).where(*where)) or 0
+
+
+def _lease_lost(unit_id: UnitId, fence: int) -> LeaseLost:
+    return LeaseLost(
+        f"the lease on unit {unit_id} with fence {fence} is no longer held; drop what was made under it", unit=unit_id
+    )

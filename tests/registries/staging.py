@@ -1,0 +1,36 @@
+"""Stage whole outputs the way a worker does, and look at what stands in a destination."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from crossfade_core.job import JobId
+from crossfade_registries.local_sink import STAGING, LocalSink
+
+FILES = {"lineage.json": b"{}\n", "model.safetensors": b"w" * 5000, "config.json": b""}
+JOB = JobId("job-1")
+DISK_BYTES = 256 << 10
+"""Size of the file system that is too small for some."""
+
+
+def stage(sink: LocalSink, name: str, files: Mapping[str, bytes] = FILES) -> dict[str, int]:
+    """Stage every file of an output; return what `commit` wants to know."""
+    for file, content in files.items():
+        writer = sink.create_file(name, file, len(content))
+        writer.write(memoryview(content))
+        writer.finish()
+    return {file: len(content) for file, content in files.items()}
+
+
+def publish(sink: LocalSink, name: str, files: Mapping[str, bytes] = FILES) -> str:
+    """Stage an output and publish it."""
+    return sink.commit(name, stage(sink, name, files))
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    """Return every file below a folder, by path, staging included."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def visible(folder: Path) -> set[str]:
+    """Return the names at the top of a destination, staging left out."""
+    return {path.name for path in folder.iterdir()} - {STAGING}

@@ -1,0 +1,28 @@
+"""Memory does not grow with tensor, shard or model: a pass stays within its budget, whatever the dtypes."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+MIB = 1 << 20
+
+
+def growth_of(*arguments: object) -> list[int]:
+    """Return the rise in bytes for each size, measured in a fresh process."""
+    command = [sys.executable, "-m", "tests.engine.peak_memory", *map(str, arguments)]
+    return json.loads(subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "out_dtype", "sizes_mib"),
+    [("BF16", "auto", (64, 256)), ("F64", "bfloat16", (64, 256)), ("BF16", "float32", (32, 96))],
+)
+def test_eleven_lambdas_take_less_than_64_mib_whatever_the_size(dtype, out_dtype, sizes_mib):
+    """The first pass, not looked at, brings in what torch loads late; the allocator's own play is a few MiB."""
+    _, small, large = growth_of(dtype, out_dtype, 2, 16, *sizes_mib)
+    assert large < 64 * MIB
+    assert large < small + 8 * MIB

@@ -1,0 +1,223 @@
+"""A whole service without processes: real store, registries and engine; time, messages and interruptions in hand."""
+
+import hashlib
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Engine
+
+from crossfade_core.errors import StoreUnavailable
+from crossfade_core.job import Job, JobId, JobState, Output, Phase, Unit, UnitId
+from crossfade_core.messages import PLAN, PUBLISH, UNIT
+from crossfade_core.ports import Clock, FileInfo, Source
+from crossfade_core.spec import MergeSpec
+from crossfade_engine.device import CpuDevice
+from crossfade_engine.merge_shard import Resources
+from crossfade_registries.config import LocalDestination, Registries
+from crossfade_registries.local_sink import STAGING
+from crossfade_stores.job_store import SqlJobStore
+from crossfade_worker.plan_merge import PlanMerge
+from crossfade_worker.publish import Publish
+from crossfade_worker.run_unit import RunUnit, UnitSettings
+from crossfade_worker.sweep import Sweep
+from tests.fakes.checkpoints import random_pair
+from tests.fakes.clock import FakeClock
+from tests.fakes.queue import RecordingQueue
+
+LEASE_SECONDS = 30.0
+CHUNK_BYTES = 4096
+
+Hook = Callable[[str], None]
+"""Told the file that is about to be read from; nothing when the files are about to be listed."""
+
+
+class InterruptedSource:
+    """A source that calls a hook before each read and each listing."""
+
+    def __init__(self, source: Source, hook: Hook) -> None:
+        self._source, self._hook = source, hook
+
+    @property
+    def uri(self) -> str:
+        return self._source.uri
+
+    def files(self) -> Mapping[str, FileInfo]:
+        self._hook("")
+        return self._source.files()
+
+    def read_into(self, file: str, offset: int, buffer: memoryview) -> None:
+        self._hook(file)
+        self._source.read_into(file, offset, buffer)
+
+    def close(self) -> None:
+        self._source.close()
+
+
+class InterruptibleStore(SqlJobStore):
+    """The real store, but the methods named in `away` find the database away; `renewed` tells of every renewal."""
+
+    def __init__(self, engine: Engine, clock: Clock) -> None:
+        super().__init__(engine, clock)
+        self.away: set[str] = set()
+        self.renewed = threading.Event()
+
+    def renew_lease(self, unit_id: UnitId, fence: int, lease_seconds: float, bytes_done: int) -> None:
+        try:
+            self._check("renew_lease")
+            super().renew_lease(unit_id, fence, lease_seconds, bytes_done)
+        finally:
+            self.renewed.set()
+
+    def publish_output(self, job_id: JobId, position: int, uri: str, files: Mapping[str, Mapping[str, Any]]) -> None:
+        self._check("publish_output")
+        super().publish_output(job_id, position, uri, files)
+
+    def complete_unit(self, unit_id: UnitId, fence: int, result: Mapping[str, Any]) -> int:
+        self._check("complete_unit")
+        return super().complete_unit(unit_id, fence, result)
+
+    def _check(self, method: str) -> None:
+        if method in self.away:
+            raise StoreUnavailable("the database did not answer; check that it runs")
+
+
+class Deployment:
+    """The use cases over one database, one root `models` with a pair in shards, one destination `outputs`.
+
+    Args:
+        folder: Where everything lies.
+        engine: A database with its schema.
+    """
+
+    def __init__(self, folder: Path, engine: Engine) -> None:
+        self.models, self.outputs = folder / "models", folder / "outputs"
+        self.pair = random_pair(self.models, base_shards=2, instruct_shards=3)
+        self.outputs.mkdir()
+        self.clock, self.queue = FakeClock(), RecordingQueue()
+        self.store = InterruptibleStore(engine, self.clock)
+        self.registries = Registries({"models": self.models}, {"outputs": LocalDestination(path=self.outputs)})
+        self._hook: Hook | None = None
+        self.broken_claims: list[AssertionError] = []
+
+    def on_next_read(self, call: Hook, file: str | None = None, *, by_a_thread: bool = False) -> None:
+        """Interrupt the next read by a call; once.
+
+        Args:
+            call: What to do. What it claims is held against it at the end, though a worker survives any error.
+            file: Only a read of this file.
+            by_a_thread: Only a read by one of the pass's threads: from then on the worker ticks meanwhile.
+        """
+
+        def hook(name: str) -> None:
+            is_of_a_thread = threading.current_thread() is not threading.main_thread()
+            is_meant = name == file or (file is None and name != "")
+            if self._hook is hook and is_meant and is_of_a_thread >= by_a_thread:
+                self._hook = None
+                try:
+                    call(name)
+                except AssertionError as error:
+                    self.broken_claims.append(error)
+                    raise
+
+        self._hook = hook
+
+    def on_next_listing(self, call: Hook) -> None:
+        """Interrupt the next time a source's files are listed: a unit has not begun to write then."""
+        self.on_next_read(call, "")
+
+    def on_every_read(self, call: Hook) -> None:
+        """Interrupt every read by a call."""
+        self._hook = lambda name: call(name) if name else None
+
+    def open_source(self, uri: str) -> Source:
+        return InterruptedSource(self.registries.open_source(uri), lambda file: self._hook and self._hook(file))
+
+    def submit(self, **changes: Any) -> Job:
+        """Store a job and send it off, as the API does."""
+        fields = {
+            "base": "local://models/base",
+            "instruct": "local://models/instruct",
+            "lambdas": [0.0, 0.5, 1.0],
+            "destination": "outputs",
+            **changes,
+        }
+        job = self.store.create_job(MergeSpec.model_validate(fields))
+        self.queue.send(PLAN, job.id)
+        return job
+
+    def cancel(self, job_id: JobId) -> None:
+        """Cancel a RUNNING job, as the API does."""
+        self.store.move_job(job_id, JobState.CANCELLING, phase=Phase.CLEANING)
+        self.queue.send(PUBLISH, job_id)
+
+    def plan(self, job_id: str, owner: str = "control-1") -> None:
+        PlanMerge(self.store, self.queue, self.open_source, self.registries.open_sink, owner)(JobId(job_id))
+
+    def run_unit(self, unit_id: str, owner: str = "merge-1") -> None:
+        settings = UnitSettings(owner, LEASE_SECONDS, Resources(CpuDevice(), threads=2, chunk_bytes=CHUNK_BYTES))
+        registries = (self.open_source, self.registries.open_sink)
+        RunUnit(self.store, self.queue, self.clock, registries, settings)(UnitId(unit_id))
+
+    def publish(self, job_id: str, owner: str = "control-1") -> None:
+        Publish(self.store, self.open_source, self.registries.open_sink, owner)(JobId(job_id))
+
+    def sweep(self) -> None:
+        Sweep(self.store, self.queue)()
+
+    def deliver(self) -> None:
+        """Deliver messages, oldest first, until none is left."""
+        handlers = {PLAN: self.plan, UNIT: self.run_unit, PUBLISH: self.publish}
+        for _ in range(100):
+            if not self.queue.sent:
+                return
+            task, ident = self.queue.sent.pop(0)
+            handlers[task](ident)
+        raise AssertionError("messages breed without end")
+
+    def drop_messages(self) -> list[tuple[str, str]]:
+        """Lose every message on its way, and return what they were."""
+        lost, self.queue.sent = self.queue.sent, []
+        return lost
+
+    def planned(self, **changes: Any) -> tuple[Job, list[Unit]]:
+        """Submit a job and plan it; its units' messages are lost."""
+        job = self.submit(**changes)
+        self.plan(job.id)
+        self.drop_messages()
+        return job, list(self.store.list_units(job.id))
+
+    def merged(self, **changes: Any) -> Job:
+        """Submit a job and run all its units; the publish message is lost."""
+        job, units = self.planned(**changes)
+        for unit in units:
+            self.run_unit(unit.id)
+        assert self.drop_messages() == [(PUBLISH, job.id)]
+        return job
+
+    def job(self, job: Job) -> Job:
+        return self.store.get_job(job.id)
+
+    def states(self, job: Job) -> tuple[str, list[str]]:
+        """Return the job's state and those of its outputs."""
+        return self.job(job).state, [output.state for output in self.store.list_outputs(job.id)]
+
+    def visible(self) -> list[str]:
+        """Return what stands at the destination, staging left out."""
+        return sorted(path.name for path in self.outputs.iterdir() if path.name != STAGING)
+
+    def is_staging(self) -> bool:
+        return (self.outputs / STAGING).exists()
+
+    def digests(self, output: Output) -> dict[str, dict[str, Any]]:
+        """Return size and SHA-256 of every file of an output, as they are on disk."""
+        return facts_of(self.outputs / output.name)
+
+
+def facts_of(folder: Path) -> dict[str, dict[str, Any]]:
+    """Return size and SHA-256 of every file in a folder."""
+    return {
+        path.name: {"size_bytes": path.stat().st_size, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+        for path in folder.iterdir()
+    }

@@ -1,0 +1,117 @@
+"""How a Celery process is set up: for long work, the right use case behind each name, and no torch on control."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from crossfade_core.messages import PLAN, PUBLISH, UNIT
+from crossfade_worker import tasks
+from crossfade_worker.celery_app import app
+from crossfade_worker.runtime import runtime
+
+DAY_SECONDS = 24 * 3600
+
+CONTROL_PROGRAM = """
+import sys
+import crossfade_worker.tasks
+from crossfade_worker.runtime import runtime
+
+process = runtime()
+print(type(process.plan_merge).__name__, type(process.publish).__name__, type(process.sweep).__name__)
+assert not [name for name in ("torch", "numpy", "safetensors", "crossfade_engine") if name in sys.modules]
+"""
+
+
+@pytest.fixture
+def environment(tmp_path, deployment):
+    """The environment of a worker of the deployment, whose broker is not there."""
+    return {
+        "CROSSFADE_DATABASE_URL": f"sqlite:///{tmp_path}/crossfade.db",
+        "CROSSFADE_BROKER_URL": f"redis+socket://{tmp_path}/nobody.sock?virtual_host=0",
+        "CROSSFADE_ROOTS": json.dumps({"models": str(deployment.models)}),
+        "CROSSFADE_DESTINATIONS": json.dumps({"outputs": {"path": str(deployment.outputs)}}),
+        "CROSSFADE_THREADS": "1",
+        "CROSSFADE_DEVICE": "cpu",
+    }
+
+
+@pytest.fixture
+def in_process(environment, monkeypatch):
+    """Let this process be that worker."""
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    runtime.cache_clear()
+    yield
+    runtime.cache_clear()
+
+
+def test_messages_are_acknowledged_when_the_work_is_done_and_taken_one_at_a_time():
+    assert app.conf.task_acks_late
+    assert app.conf.worker_prefetch_multiplier == 1
+    assert app.conf.worker_disable_prefetch
+
+
+def test_shutdown_is_soft_and_a_lost_broker_does_not_cancel_work():
+    assert app.conf.worker_soft_shutdown_timeout > 0
+    assert app.conf.worker_cancel_long_running_tasks_on_connection_loss is False
+    assert app.conf.broker_connection_max_retries is None
+    assert app.conf.broker_connection_retry_on_startup
+
+
+def test_messages_are_json_and_have_no_results():
+    assert app.conf.task_serializer == "json"
+    assert app.conf.accept_content == ["json"]
+    assert app.conf.task_ignore_result
+    assert app.conf.result_backend is None
+
+
+def test_messages_are_not_delivered_again_within_a_day():
+    assert app.conf.broker_transport_options["visibility_timeout"] == DAY_SECONDS
+    assert app.conf.visibility_timeout == DAY_SECONDS
+
+
+def test_every_message_has_its_task():
+    assert {name for name in app.tasks if not name.startswith("celery.")} == {PLAN, UNIT, PUBLISH}
+
+
+def test_tasks_hand_over_to_their_use_cases_and_survive_what_these_raise(deployment, in_process):
+    job = deployment.submit()
+    tasks.plan(job.id)  # the broker is away: units are stored, no message goes out, and that is no error
+    assert deployment.job(job).plan_summary is not None
+    for unit in deployment.store.list_units(job.id):
+        tasks.unit(unit.id)
+    tasks.publish(job.id)
+    assert deployment.states(job) == ("SUCCEEDED", ["PUBLISHED"] * 3)
+
+
+def test_task_of_an_unknown_job_is_no_error(in_process):
+    for task in (tasks.plan, tasks.publish):
+        task("job-unknown")
+    tasks.unit("unit-unknown")
+
+
+def test_control_process_never_loads_torch_and_connects_to_nothing_by_itself(environment, tmp_path):
+    absent = {"CROSSFADE_DATABASE_URL": f"sqlite:///{tmp_path}/absent.db"}
+    run = subprocess.run(
+        [sys.executable, "-c", CONTROL_PROGRAM],
+        env={**os.environ, **environment, **absent},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert (run.returncode, run.stdout) == (0, "PlanMerge Publish Sweep\n"), run.stderr
+    assert not (tmp_path / "absent.db").exists()
+
+
+def test_import_reads_no_settings_and_starting_without_them_says_which_are_missing():
+    bare = {name: value for name, value in os.environ.items() if not name.startswith("CROSSFADE_")}
+    command = [sys.executable, "-m", "celery", "-A", "crossfade_worker.celery_app", "worker", "-Q", "control"]
+    run = subprocess.run(command, env=bare, capture_output=True, text=True, check=False, timeout=120)
+    assert run.returncode != 0
+    last = run.stderr.strip().splitlines()[-1]
+    assert last.startswith("the worker cannot start: CROSSFADE_DATABASE_URL: Field required; CROSSFADE_BROKER_URL")
+    assert "Traceback" not in run.stderr

@@ -1,0 +1,70 @@
+"""The Celery application: settings for long work on Redis, and the sweep that a control worker runs beside its tasks.
+
+Messages may be lost, doubled or late whatever is set here, so nothing here is relied on for correctness; the leases in
+the database are. docs/adr/0003 gives each setting's reason.
+"""
+
+import threading
+
+import structlog
+from celery import Celery
+from celery.app.utils import Settings
+from celery.signals import celeryd_init, worker_ready, worker_shutting_down
+
+from crossfade_core.errors import CrossfadeError
+from crossfade_core.messages import CONTROL_QUEUE
+from crossfade_stores.queue import shared_celery_settings
+from crossfade_worker.logs import configure_logging
+from crossfade_worker.runtime import Runtime
+from crossfade_worker.settings import WorkerSettings
+
+log = structlog.get_logger()
+
+app = Celery("crossfade", include=["crossfade_worker.tasks"])
+app.conf.update(
+    **shared_celery_settings(),
+    task_acks_late=True,
+    worker_prefetch_multiplier=1,
+    worker_disable_prefetch=True,  # acks_late alone still holds one message more
+    worker_soft_shutdown_timeout=10.0,
+    worker_cancel_long_running_tasks_on_connection_loss=False,  # the unit finishes; the lease tells if it counts
+    worker_hijack_root_logger=False,
+    worker_redirect_stdouts=False,
+    worker_send_task_events=False,
+    broker_connection_retry_on_startup=True,
+    broker_connection_max_retries=None,
+)
+
+_is_stopping = threading.Event()
+
+
+def _configure(conf: Settings, **_: object) -> None:
+    """Read the broker's address when a worker starts, not when this module is imported."""
+    configure_logging()
+    conf.broker_url = WorkerSettings.from_environment().broker_url.get_secret_value()
+
+
+def _start_sweeping(**_: object) -> None:
+    if CONTROL_QUEUE in app.amqp.queues.consume_from:
+        threading.Thread(target=_sweep_forever, name="sweep", daemon=True).start()
+
+
+def _stop_sweeping(**_: object) -> None:
+    _is_stopping.set()
+
+
+celeryd_init.connect(_configure)
+worker_ready.connect(_start_sweeping)
+worker_shutting_down.connect(_stop_sweeping)
+
+
+def _sweep_forever() -> None:
+    settings = WorkerSettings.from_environment()
+    sweep = Runtime(settings).sweep
+    while not _is_stopping.wait(settings.sweep_seconds):
+        try:
+            sweep()
+        except CrossfadeError as error:
+            log.warning("sweep.failed", code=error.code, message=error.message)
+        except Exception:  # the boundary of this thread: a sweep that dies would leave lost work lost
+            log.exception("sweep.crashed")

@@ -1,0 +1,189 @@
+"""`python -m crossfade_worker.local_merge`: one sweep without a service, with the same plan, engine and files.
+
+Reads one JSON object from standard input and writes one JSON object a line to standard output; `crossfade merge` is the
+face of it. A process of its own because the CLI must not load torch (import rules), and so that figures are its own.
+"""
+
+import contextlib
+import functools
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import unquote, urlsplit
+
+from pydantic import ValidationError
+
+from crossfade_core.errors import CrossfadeError, InvalidSpec, SinkUnavailable
+from crossfade_core.job import JobId
+from crossfade_core.plan import ShardPlan
+from crossfade_core.spec import MergeSpec, SourceRef, spec_digest
+from crossfade_engine.merge_shard import Parents, Resources, open_resources
+from crossfade_registries.layout import SourcedPlan, plan_spec
+from crossfade_registries.local_sink import LocalSink
+from crossfade_registries.local_source import LocalSource
+from crossfade_worker.output_files import stage_output_files
+from crossfade_worker.plan_record import plan_summary
+from crossfade_worker.stream_shard import stream_shard
+from crossfade_worker.sweep_facts import Origin, SweepFacts, sweep_facts
+
+_ROOT: Final = "filesystem"
+"""Root name of sources given by absolute path: all of the file system, with the rights of the user who runs this."""
+
+
+def main() -> int:
+    """Run the merge that standard input describes; return the exit status."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        return _run()
+    except (KeyboardInterrupt, BrokenPipeError):
+        return 130
+
+
+def _run() -> int:
+    started = time.monotonic()
+    try:
+        figures = _merge(json.load(sys.stdin))
+    except CrossfadeError as error:
+        _emit("error", error=error.as_record())
+        return 1
+    _emit("done", **figures, seconds=round(time.monotonic() - started, 3))
+    return 0
+
+
+def _merge(request: Mapping[str, Any]) -> dict[str, Any]:
+    spec = _spec(request)
+    job_id = JobId(f"local-{os.urandom(8).hex()}")
+    out = Path(request["out"])
+    sourced = plan_spec(spec, _open_source)
+    with _output_folder(out) as folder:
+        sink = LocalSink(folder, job_id, overwrite=spec.overwrite)
+        for name in spec.output_names(job_id):
+            sink.check_free(name)
+        _emit("plan", summary=sourced.plan.summary())
+        try:
+            return _sweep(spec, job_id, sourced, sink, request.get("threads", 0))
+        finally:
+            sink.discard()
+
+
+def _sweep(spec: MergeSpec, job_id: JobId, sourced: SourcedPlan, sink: LocalSink, threads: int) -> dict[str, Any]:
+    baseline_bytes = _reset_memory_peak()
+    started = time.monotonic()
+    with (
+        contextlib.closing(_open_source(spec.base)) as base,
+        contextlib.closing(_open_source(spec.instruct)) as instruct,
+    ):
+        parents = Parents(base, instruct, sourced.base_files, sourced.instruct_files)
+        outputs = list(zip(spec.lambdas, spec.output_names(job_id), strict=True))
+        resources = open_resources(threads=threads)
+        results = _stream(sourced.plan.shards, parents, outputs, sink, resources)
+        pass_seconds = time.monotonic() - started
+        facts = _facts(spec, job_id, sourced, results)
+        parent = instruct if spec.tokenizer_from == "instruct" else base
+        for position, (lam, name) in enumerate(outputs):
+            shards = {
+                shard.file: {"size_bytes": shard.size_bytes, "sha256": result["outputs"][position]}
+                for shard, result in zip(sourced.plan.shards, results, strict=True)
+            }
+            files = stage_output_files(sink, name, facts, lam, parent=parent, shards=shards)
+            uri = sink.commit(name, {file: about["size_bytes"] for file, about in files.items()})
+            listed = [{"name": file, **about} for file, about in files.items()]
+            _emit("output", **{"lambda": lam, "name": name, "path": unquote(urlsplit(uri).path), "files": listed})
+    return {
+        "baseline_bytes": baseline_bytes,
+        "peak_bytes": _memory_bytes("VmHWM"),
+        "pass_seconds": round(pass_seconds, 3),
+        "cpu_seconds": round(time.process_time(), 3),
+    }
+
+
+def _stream(
+    shards: Sequence[ShardPlan],
+    parents: Parents,
+    outputs: Sequence[tuple[float, str]],
+    sink: LocalSink,
+    resources: Resources,
+) -> list[dict[str, Any]]:
+    total_bytes = sum(shard.size_bytes for shard in shards) * len(outputs)
+    done_bytes = 0
+    results = []
+    for shard in shards:
+        tick = functools.partial(_progress, done_bytes, total_bytes)
+        results.append(stream_shard(shard, parents, outputs, sink, resources=resources, on_tick=tick))
+        done_bytes += shard.size_bytes * len(outputs)
+    return results
+
+
+def _progress(before_bytes: int, total_bytes: int, made_bytes: int) -> None:
+    _emit("progress", bytes_done=before_bytes + made_bytes, bytes_total=total_bytes)
+
+
+def _spec(request: Mapping[str, Any]) -> MergeSpec:
+    sides = {side: f"local://{_ROOT}{_plain_path(request[side])}" for side in ("base", "instruct")}
+    try:
+        return MergeSpec.model_validate({**request["spec"], **sides, "destination": "out"})
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(map(str, first["loc"])) or "spec"
+        raise InvalidSpec(f"{field}: {first['msg'].removeprefix('Value error, ')}", field=field) from error
+
+
+def _plain_path(folder: str) -> str:
+    """Make a path absolute and free of '..', which a source URI does not allow; links keep their names."""
+    return os.path.normpath(Path(folder).absolute())
+
+
+def _open_source(uri: str) -> LocalSource:
+    return LocalSource(Path("/"), SourceRef.parse(uri).path, uri)
+
+
+@contextlib.contextmanager
+def _output_folder(out: Path) -> Iterator[Path]:
+    """Make the folder if it is not there, and take it away again when nothing was published into it."""
+    made = [folder for folder in (out, *out.parents) if not folder.exists()]
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SinkUnavailable(f"{out}: cannot be made: {error.strerror}; choose another --out") from error
+    try:
+        yield out
+    finally:
+        for folder in made:
+            with contextlib.suppress(OSError):  # not empty: something was published
+                folder.rmdir()
+
+
+def _facts(spec: MergeSpec, job_id: JobId, sourced: SourcedPlan, results: Sequence[Mapping[str, Any]]) -> SweepFacts:
+    return sweep_facts(
+        Origin(spec, spec_digest(spec), job_id, datetime.now(UTC).isoformat()), plan_summary(sourced), results
+    )
+
+
+def _memory_bytes(field: str) -> int:
+    """Return a figure of /proc/self/status (proc(5)), which counts in KiB."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.split(f"{field}:")[1].split()[0]) * 1024
+
+
+def _reset_memory_peak() -> int:
+    """Let the peak begin at the present resident size, and return that."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")  # proc(5): resets VmHWM
+    return _memory_bytes("VmRSS")
+
+
+def _emit(event: str, **fields: object) -> None:
+    sys.stdout.write(json.dumps({"event": event, **fields}) + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    status = main()
+    # All is written and flushed; taking torch apart would keep the user waiting half a second more.
+    os._exit(status)

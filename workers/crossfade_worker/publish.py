@@ -1,0 +1,117 @@
+"""End a job: publish every output once all units are done, or clean up after a cancel or a failure."""
+
+import contextlib
+from typing import Any
+
+import structlog
+
+from crossfade_core.errors import IllegalTransition, SinkError, SourceError
+from crossfade_core.job import Job, JobId, JobState, Output, OutputState, Phase, Unit, UnitState
+from crossfade_core.ports import JobStore, OpenSink, OpenSource, Sink, Source
+from crossfade_worker.lease import CONTROL_LEASE_SECONDS, control_lease
+from crossfade_worker.output_files import stage_output_files
+from crossfade_worker.sweep_facts import Origin, SweepFacts, sweep_facts
+
+log = structlog.get_logger()
+
+
+class Publish:
+    """Handles `merge.publish`: whatever the job's state, does what is left to do, and nothing twice.
+
+    Args:
+        store: The truth.
+        open_source: For the companions copied from a parent.
+        open_sink: Where outputs are staged.
+        owner: Name of this process, for the job's control lease.
+    """
+
+    def __init__(self, store: JobStore, open_source: OpenSource, open_sink: OpenSink, owner: str) -> None:
+        self._store, self._owner = store, owner
+        self._open_source, self._open_sink = open_source, open_sink
+
+    def __call__(self, job_id: JobId) -> None:
+        """Settle the job if its units allow.
+
+        Raises:
+            StoreUnavailable: The database is away; the sweep will send again.
+        """
+        with control_lease(self._store, job_id, self._owner) as is_held:
+            if not is_held:
+                return
+            job = self._store.get_job(job_id)
+            if job.state is JobState.RUNNING:
+                units = list(self._store.list_units(job_id))
+                if units and all(unit.state is UnitState.DONE for unit in units):
+                    self._publish(job, units)
+            elif job.state is not JobState.QUEUED:
+                self._clean(job)
+
+    def _clean(self, job: Job) -> None:
+        """Remove what was staged; a unit still under way writes into nothing, and sends this again when it stops."""
+        self._discard(job)
+        if job.state is JobState.CANCELLING and not self._store.live_leases(job.id):
+            self._store.move_job(job.id, JobState.CANCELLED, phase=Phase.DONE)
+            log.info("job.cancelled")
+
+    def _discard(self, job: Job) -> None:
+        try:
+            self._open_sink(job.spec, job.id).discard()
+        except SinkError as error:  # a destination that is gone must not keep the job from ending
+            log.warning("staging.left", code=error.code, message=error.message)
+
+    def _publish(self, job: Job, units: list[Unit]) -> None:
+        self._store.set_phase(job.id, Phase.PUBLISHING)
+        origin = Origin(job.spec, job.spec_digest, job.id, job.created_at.isoformat())
+        facts = sweep_facts(origin, job.plan_summary or {}, [unit.result or {} for unit in units])
+        parent_uri = job.spec.instruct if job.spec.tokenizer_from == "instruct" else job.spec.base
+        try:
+            sink, parent = self._open_sink(job.spec, job.id), self._open_source(parent_uri)
+        except (SourceError, SinkError) as error:
+            self._end(job, JobState.FAILED, error.as_record())
+            return
+        with contextlib.closing(parent):
+            for output in self._store.list_outputs(job.id):
+                if not self._store.lease_job(job.id, self._owner, CONTROL_LEASE_SECONDS):
+                    return  # so slow that another process has taken over
+                if self._store.get_job(job.id).state is not JobState.RUNNING:
+                    break
+                if output.state is OutputState.PENDING:
+                    self._publish_one(sink, facts, parent, output, units)
+        self._settle(job)
+
+    def _publish_one(self, sink: Sink, facts: SweepFacts, parent: Source, output: Output, units: list[Unit]) -> None:
+        try:
+            shards = shard_facts(units, output.position)
+            files = stage_output_files(sink, output.name, facts, output.lam, parent=parent, shards=shards)
+            uri = sink.commit(output.name, {name: about["size_bytes"] for name, about in files.items()})
+        except (SourceError, SinkError) as error:
+            log.warning("output.failed", name=output.name, code=error.code, message=error.message)
+            self._store.fail_output(output.job_id, output.position, error.as_record())
+        else:
+            self._store.publish_output(output.job_id, output.position, uri, files)
+            log.info("output.published", name=output.name, uri=uri)
+
+    def _settle(self, job: Job) -> None:
+        outputs = self._store.list_outputs(job.id)
+        failed = [output for output in outputs if output.state is OutputState.FAILED]
+        state = JobState.SUCCEEDED
+        if failed:
+            state = JobState.FAILED if len(failed) == len(outputs) else JobState.PARTIALLY_SUCCEEDED
+        self._end(job, state, failed[0].error if failed else None)
+
+    def _end(self, job: Job, state: JobState, error: dict[str, Any] | None) -> None:
+        self._discard(job)  # first: nobody looks after a job that has ended
+        try:
+            self._store.move_job(job.id, state, phase=Phase.DONE, error=error)
+            log.info("job.ended", state=state)
+        except IllegalTransition:  # cancelled meanwhile
+            self._clean(self._store.get_job(job.id))
+
+
+def shard_facts(units: list[Unit], position: int) -> dict[str, dict[str, Any]]:
+    """Return size and digest of every shard of the output at `position` of the sweep."""
+    facts = {}
+    for unit in units:
+        digests = (unit.result or {})["outputs"]
+        facts[unit.shard["file"]] = {"size_bytes": unit.bytes_total // len(digests), "sha256": digests[position]}
+    return facts

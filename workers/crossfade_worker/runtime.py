@@ -1,0 +1,67 @@
+"""Composition root of a worker process: settings in, use cases out. Connects when first asked, never at import."""
+
+import functools
+import os
+import socket
+from typing import TYPE_CHECKING
+
+from crossfade_registries.config import Registries
+from crossfade_stores.clock import SystemClock
+from crossfade_stores.engine import create_store_engine
+from crossfade_stores.job_store import SqlJobStore
+from crossfade_stores.queue import CeleryTaskQueue
+from crossfade_worker.plan_merge import PlanMerge
+from crossfade_worker.publish import Publish
+from crossfade_worker.settings import WorkerSettings
+from crossfade_worker.sweep import Sweep
+
+if TYPE_CHECKING:
+    from crossfade_worker.run_unit import RunUnit
+
+
+class Runtime:
+    """The use cases of one process, each made once. Fork first, ask afterwards: connections do not survive a fork."""
+
+    def __init__(self, settings: WorkerSettings) -> None:
+        self.settings = settings
+        self.owner = f"{socket.gethostname()}:{os.getpid()}"
+        self.clock = SystemClock()
+        self.store = SqlJobStore(create_store_engine(settings.database_url.get_secret_value()), self.clock)
+        self.queue = CeleryTaskQueue(settings.broker_url.get_secret_value())
+        self.registries = Registries(settings.roots, settings.destinations)
+
+    @functools.cached_property
+    def plan_merge(self) -> PlanMerge:
+        """Return the planner."""
+        return PlanMerge(self.store, self.queue, self.registries.open_source, self.registries.open_sink, self.owner)
+
+    @functools.cached_property
+    def publish(self) -> Publish:
+        """Return the publisher."""
+        return Publish(self.store, self.registries.open_source, self.registries.open_sink, self.owner)
+
+    @functools.cached_property
+    def sweep(self) -> Sweep:
+        """Return the sweep."""
+        return Sweep(self.store, self.queue)
+
+    @functools.cached_property
+    def run_unit(self) -> "RunUnit":
+        """Return the merger. Here torch is loaded: control workers never do."""
+        from crossfade_engine.merge_shard import open_resources
+        from crossfade_worker.run_unit import RunUnit, UnitSettings
+
+        resources = open_resources(self.settings.device, self.settings.threads)
+        return RunUnit(
+            self.store,
+            self.queue,
+            self.clock,
+            (self.registries.open_source, self.registries.open_sink),
+            UnitSettings(self.owner, self.settings.lease_seconds, resources),
+        )
+
+
+@functools.cache
+def runtime() -> Runtime:
+    """Return this process's runtime, read from the environment when first asked."""
+    return Runtime(WorkerSettings.from_environment())

@@ -1,0 +1,47 @@
+"""The worker's settings, read from `CROSSFADE_…` environment variables by its composition roots only."""
+
+from typing import Literal, Self
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from crossfade_registries.config import AbsolutePath, LocalDestination, RootName
+from crossfade_stores.settings import ENV_PREFIX, BrokerUrl, DatabaseUrl, describe_invalid
+
+
+class WorkerSettings(BaseSettings):
+    """One worker process.
+
+    Attributes:
+        database_url: Where jobs are kept: `sqlite:////…` or `postgresql://…`.
+        broker_url: The Redis that delivers messages.
+        roots: Folder of each root that sources may be read from.
+        destinations: What each destination id means.
+        lease_seconds: How long a unit belongs to a worker that has fallen silent.
+        sweep_seconds: How often a control worker looks for lost messages and dead leases.
+        threads: How many threads stream a unit; 0 for two a core.
+        device: Where tensors are computed.
+    """
+
+    model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, frozen=True, extra="forbid")
+
+    database_url: DatabaseUrl
+    broker_url: BrokerUrl
+    roots: dict[RootName, AbsolutePath] = {}
+    destinations: dict[RootName, LocalDestination] = {}
+    lease_seconds: float = Field(default=30, ge=1, le=3600)
+    sweep_seconds: float = Field(default=3, ge=0.2, le=600)
+    threads: int = Field(default=0, ge=0, le=256)
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+
+    @classmethod
+    def from_environment(cls) -> Self:
+        """Read the settings from the environment.
+
+        Raises:
+            SystemExit: Something is missing or makes no sense; says which variable, never its value.
+        """
+        try:
+            return cls.model_validate({})
+        except ValidationError as error:
+            raise SystemExit(f"the worker cannot start: {describe_invalid(error)}") from None

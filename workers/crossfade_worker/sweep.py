@@ -1,0 +1,49 @@
+"""Put right what messages lost: units whose worker died, jobs whose message never came. Runs every few seconds."""
+
+from typing import Final
+
+import structlog
+
+from crossfade_core.job import Job, JobState, UnitState
+from crossfade_core.messages import PLAN, PUBLISH, UNIT
+from crossfade_core.ports import JobStore, TaskQueue
+
+IDLE_SECONDS: Final = 30.0
+"""A job untouched for so long has lost its message, or waits behind others; one message more does no harm."""
+
+log = structlog.get_logger()
+
+
+class Sweep:
+    """Sends again from the store; changes nothing but dead leases, so that two sweepers at once do no harm."""
+
+    def __init__(self, store: JobStore, queue: TaskQueue, idle_seconds: float = IDLE_SECONDS) -> None:
+        self._store, self._queue, self._idle_seconds = store, queue, idle_seconds
+
+    def __call__(self) -> None:
+        """Look once.
+
+        Raises:
+            StoreUnavailable, QueueUnavailable: Something is away; the next sweep tries again.
+        """
+        for unit in self._store.expired_units():
+            log.warning("unit.expired", unit=unit.id, job_id=unit.job_id, owner=unit.lease_owner)
+            self._store.release_unit(unit.id, unit.fence)  # it waits now like any other, and is not found here again
+            self._queue.send(UNIT, unit.id)
+            self._store.touch_job(unit.job_id)
+        for job in self._store.idle_jobs(self._idle_seconds):
+            self._resend(job)
+            self._store.touch_job(job.id)
+
+    def _resend(self, job: Job) -> None:
+        log.info("job.resent", job_id=job.id, state=job.state)
+        if job.state is JobState.CANCELLING:
+            self._queue.send(PUBLISH, job.id)
+        elif job.plan_summary is None:
+            self._queue.send(PLAN, job.id)
+        else:
+            waiting = [unit for unit in self._store.list_units(job.id) if unit.state is UnitState.PENDING]
+            for unit in waiting:
+                self._queue.send(UNIT, unit.id)
+            if not waiting:
+                self._queue.send(PUBLISH, job.id)

@@ -1,0 +1,87 @@
+"""The composition root of the API: settings in, application out. Nothing connects before the lifespan begins."""
+
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, asynccontextmanager, contextmanager
+from importlib.metadata import version
+from typing import Final
+
+from fastapi import FastAPI, Security
+
+from crossfade_api.auth import AccessGate, bearer_scheme
+from crossfade_api.dependencies import Adapters
+from crossfade_api.limits import BodyLimit
+from crossfade_api.problems import correct_openapi, install_problems
+from crossfade_api.routes import events, health, merges
+from crossfade_api.settings import ApiSettings
+from crossfade_registries.config import Registries
+from crossfade_stores.clock import SystemClock
+from crossfade_stores.engine import create_store_engine
+from crossfade_stores.job_store import SqlJobStore
+from crossfade_stores.queue import CeleryTaskQueue
+
+DESCRIPTION: Final = """\
+Merge two checkpoints of one architecture, a *base* and an *instruct* model tuned from it, for a list of strengths λ:
+
+    M(λ) = base + λ · (instruct − base)
+
+One job reads both once and publishes one checkpoint for every λ. Errors are problems (RFC 9457): decide by `code`.
+"""
+TAGS: Final = [
+    {"name": "merges", "description": "Jobs: submit, show, list, cancel."},
+    {"name": "events", "description": "A job's history and progress, as server-sent events."},
+    {"name": "health", "description": "For probes; no token."},
+]
+
+AdapterOpener = Callable[[ApiSettings], AbstractContextManager[Adapters]]
+
+
+@contextmanager
+def open_adapters(settings: ApiSettings) -> Iterator[Adapters]:
+    """Build the real adapters; each connects when it is first used."""
+    clock = SystemClock()
+    registries = Registries(settings.roots, settings.destinations)
+    with ExitStack() as closing:
+        engine = create_store_engine(settings.database_url.get_secret_value())
+        closing.callback(engine.dispose)
+        queue = CeleryTaskQueue(settings.broker_url.get_secret_value())
+        closing.callback(queue.close)
+        yield Adapters(SqlJobStore(engine, clock), queue, registries.open_source, registries.open_sink, clock)
+
+
+def create_app(settings: ApiSettings | None = None, opener: AdapterOpener = open_adapters) -> FastAPI:
+    """Build the application.
+
+    Args:
+        settings: What to run with; read from the environment where not given (`uvicorn --factory` does not).
+        opener: Opens the adapters when the application starts and closes them when it stops.
+
+    Raises:
+        pydantic.ValidationError: The environment's settings are missing or make no sense.
+    """
+    settings = settings or ApiSettings.from_environment()
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        with opener(settings) as app.state.adapters:
+            yield
+
+    app = FastAPI(
+        title="crossfade",
+        version=version("crossfade"),
+        description=DESCRIPTION,
+        openapi_tags=TAGS,
+        redoc_url=None,
+        swagger_ui_oauth2_redirect_url=None,
+        redirect_slashes=False,
+        lifespan=lifespan,
+    )
+    app.state.stopping = threading.Event()
+    app.include_router(merges.router, dependencies=[Security(bearer_scheme)])
+    app.include_router(events.router, dependencies=[Security(bearer_scheme)])
+    app.include_router(health.router)
+    app.add_middleware(BodyLimit)
+    app.add_middleware(AccessGate, token=settings.api_token)
+    install_problems(app)
+    correct_openapi(app.openapi())
+    return app

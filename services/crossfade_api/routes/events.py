@@ -1,0 +1,110 @@
+"""Stream a job's events as server-sent events: its stored history, then what happens, until it ends.
+
+https://html.spec.whatwg.org/multipage/server-sent-events.html . The store is polled in short turns on worker threads;
+nothing is held between turns, so a stream costs a timer while its job is quiet. FastAPI sends a comment after 15 s of
+silence, which is also how a reader that went away is noticed.
+"""
+
+from collections.abc import AsyncIterator
+from typing import Annotated, Final
+
+import structlog
+from anyio import sleep, to_thread
+from fastapi import APIRouter, Header, Request
+from fastapi.sse import EventSourceResponse, ServerSentEvent
+
+from crossfade_api.dependencies import Adapters, AdaptersDep, ExistingJob
+from crossfade_api.problems import documented
+from crossfade_api.views import ProgressView
+from crossfade_core.errors import StoreUnavailable
+from crossfade_core.job import TERMINAL, Event, Job, JobId, Progress
+
+POLL_SECONDS: Final = 0.25
+PAGE: Final = 200
+TERMINAL_EVENTS: Final = frozenset(f"job.{state.value.lower()}" for state in TERMINAL)
+
+log = structlog.get_logger()
+router = APIRouter(prefix="/v1/merges", tags=["events"])
+
+
+@router.get(
+    "/{job_id}/events",
+    operation_id="stream_merge_events",
+    summary="Follow a job",
+    response_class=EventSourceResponse,
+    responses={
+        200: {
+            "description": "The stream; it ends by itself after the event that ends the job.",
+            "content": {
+                "text/event-stream": {
+                    "example": 'id: 3\nevent: unit.done\ndata: {"position": 0, "created_at": "…"}\n\n'
+                }
+            },
+        },
+        **documented(401, 404, 422, 503),
+    },
+)
+async def stream_merge_events(
+    request: Request,
+    job: ExistingJob,
+    adapters: AdaptersDep,
+    last_event_id: Annotated[
+        int, Header(ge=0, le=2**63 - 1, description="Go on after this event; browsers send it when they reconnect.")
+    ] = 0,
+) -> AsyncIterator[ServerSentEvent]:
+    """Send every stored event with its number as `id`, and `progress` (no id) at most every 0.25 s while it changes.
+
+    A stream that breaks off is taken up again with `Last-Event-ID`; no event is lost or doubled by that.
+    """
+    follower = _Follower(job.id, last_event_id, adapters)
+    while not (follower.ended or request.app.state.stopping.is_set()):
+        try:
+            messages = await to_thread.run_sync(follower.poll)
+        except StoreUnavailable as error:
+            # The status line is long gone; to break off makes the reader come back with Last-Event-ID.
+            log.warning("events.interrupted", job_id=job.id, reason=error.message)
+            return
+        for message in messages:
+            yield message
+        if not (follower.ended or follower.behind):
+            await sleep(POLL_SECONDS)
+
+
+class _Follower:
+    """Reads on where the last turn stopped. `behind`: there is more to read at once; `ended`: there will be no more."""
+
+    def __init__(self, job_id: JobId, after: int, adapters: Adapters) -> None:
+        self.behind = False
+        self.ended = False
+        self._job_id = job_id
+        self._after = after
+        self._adapters = adapters
+        self._shown: Progress | None = None
+
+    def poll(self) -> list[ServerSentEvent]:
+        # The job is read before its events: if it had ended by then, its last event is among them.
+        job = self._adapters.store.get_job(self._job_id)
+        progress = self._progress(job)
+        events = self._adapters.store.list_events(self._job_id, after=self._after, limit=PAGE)
+        if events:
+            self._after = events[-1].sequence
+        self.behind = len(events) == PAGE
+        self.ended = any(event.type in TERMINAL_EVENTS for event in events) or (
+            job.state in TERMINAL and not self.behind
+        )
+        return [*progress, *map(_message, events)]
+
+    def _progress(self, job: Job) -> list[ServerSentEvent]:
+        if job.merging_at is None or self.behind:
+            return []
+        progress = self._adapters.store.progress(self._job_id)
+        if progress == self._shown:
+            return []
+        self._shown = progress
+        view = ProgressView.of(job, progress, self._adapters.clock.now())
+        return [ServerSentEvent(event="progress", data=view)]
+
+
+def _message(event: Event) -> ServerSentEvent:
+    data = {**event.data, "created_at": event.created_at}
+    return ServerSentEvent(id=str(event.sequence), event=event.type, data=data)

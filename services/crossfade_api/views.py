@@ -1,0 +1,181 @@
+"""The JSON shapes of the API, and how core's records become them. Never asks the store."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from crossfade_core.errors import Blame
+from crossfade_core.job import Job, JobState, Output, OutputState, Phase, Progress
+from crossfade_core.spec import MergeSpec
+
+
+class View(BaseModel):
+    """A response body."""
+
+    model_config = ConfigDict(frozen=True)
+
+
+class ProgressView(View):
+    """How far the streaming is. Bytes are output bytes over all λ; all 0 before the plan is stored."""
+
+    bytes_done: int = Field(examples=[1_288_490_188])
+    bytes_total: int = Field(examples=[3_221_225_472])
+    units_done: int = Field(description="Output shards that are done, each for every λ.", examples=[2])
+    units_total: int = Field(examples=[5])
+    rate_bytes_per_second: float | None = Field(description="Average since merging began; null before.")
+    eta_seconds: float | None = Field(description="Time left for merging at that rate; null when it cannot be told.")
+
+    @classmethod
+    def of(cls, job: Job, progress: Progress, now: datetime) -> Self:
+        """Work out rate and time left at `now`; a job that has ended keeps the average it ended with."""
+        rate = eta = None
+        if job.merging_at is not None:
+            elapsed_seconds = ((job.finished_at or now) - job.merging_at).total_seconds()
+            if elapsed_seconds > 0 and progress.bytes_done > 0:
+                rate = progress.bytes_done / elapsed_seconds
+                if job.state is JobState.RUNNING:
+                    eta = (progress.bytes_total - progress.bytes_done) / rate
+        return cls(
+            bytes_done=progress.bytes_done,
+            bytes_total=progress.bytes_total,
+            units_done=progress.units_done,
+            units_total=progress.units_total,
+            rate_bytes_per_second=rate,
+            eta_seconds=eta,
+        )
+
+
+class ShardView(View):
+    """One safetensors file of every output."""
+
+    file: str = Field(examples=["model-00001-of-00005.safetensors"])
+    size_bytes: int
+
+
+class PlanView(View):
+    """The plan in a few numbers; null before it is stored."""
+
+    model_config = ConfigDict(extra="allow")
+
+    tensors: int
+    actions: dict[str, int] = Field(description="Tensors by what happens to them.", examples=[{"interpolate": 290}])
+    out_dtypes: dict[str, int] = Field(description="Tensors by dtype in the outputs.", examples=[{"BF16": 290}])
+    shards: list[ShardView]
+    read_bytes: int = Field(description="Read once for the whole sweep, both sources together.")
+    write_bytes_per_output: int
+
+
+class FileView(View):
+    """One file of a published output."""
+
+    name: str
+    size_bytes: int
+    sha256: str = Field(description="Hex digest of the file's bytes.")
+
+
+class ErrorView(View):
+    """What ended a job or an output."""
+
+    code: str = Field(examples=["tensors_differ"])
+    message: str
+    blame: Blame
+    retryable: bool
+    details: dict[str, Any]
+
+
+class OutputView(View):
+    """The checkpoint of one λ."""
+
+    lam: float = Field(serialization_alias="lambda", examples=[0.5])
+    name: str = Field(description="Its place below the destination.", examples=["instruct-pad-0.5"])
+    state: OutputState
+    uri: str | None = Field(description="Where it was published.")
+    size_bytes: int | None = Field(description="All its files together, once published.")
+    files: list[FileView]
+    error: ErrorView | None
+
+    @classmethod
+    def of(cls, output: Output) -> Self:
+        """Show one output."""
+        files = [FileView.model_validate({"name": name, **facts}) for name, facts in sorted(output.files.items())]
+        return cls(
+            lam=output.lam,
+            name=output.name,
+            state=output.state,
+            uri=output.uri,
+            size_bytes=sum(file.size_bytes for file in files) if files else None,
+            files=files,
+            error=_error(output.error),
+        )
+
+
+class LinksView(View):
+    """Where to go from here; paths on this server."""
+
+    self: str
+    events: str
+    cancel: str
+
+    @classmethod
+    def of(cls, job: Job) -> "LinksView":
+        """Return the paths of one job."""
+        path = f"/v1/merges/{job.id}"
+        return cls.model_validate({"self": path, "events": f"{path}/events", "cancel": f"{path}/cancel"})
+
+
+class JobView(View):
+    """One job: what was asked, where it stands, what came of it."""
+
+    id: str
+    state: JobState
+    phase: Phase = Field(description="Where inside its state the job is; for people and progress bars.")
+    spec: MergeSpec
+    spec_digest: str = Field(description="`sha256:` over the spec's canonical JSON.")
+    created_at: datetime
+    updated_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    progress: ProgressView
+    plan: PlanView | None
+    outputs: list[OutputView] = Field(description="One for each λ, in the order of the spec.")
+    error: ErrorView | None
+    links: LinksView
+
+    @classmethod
+    def of(cls, job: Job, outputs: Sequence[Output], progress: Progress, now: datetime) -> Self:
+        """Show a job with its outputs as they stand at `now`."""
+        return cls(
+            id=job.id,
+            state=job.state,
+            phase=job.phase,
+            spec=job.spec,
+            spec_digest=job.spec_digest,
+            created_at=job.created_at,
+            updated_at=job.updated_at,
+            started_at=job.started_at,
+            finished_at=job.finished_at,
+            progress=ProgressView.of(job, progress, now),
+            plan=None if job.plan_summary is None else PlanView.model_validate(job.plan_summary),
+            outputs=[OutputView.of(output) for output in outputs],
+            error=_error(job.error),
+            links=LinksView.of(job),
+        )
+
+
+class JobListView(View):
+    """One page of jobs, newest first."""
+
+    items: list[JobView]
+    next: str | None = Field(description="Give it as `before` for the next page; null on the last.")
+
+
+class HealthView(View):
+    """The process is up, or everything it needs is."""
+
+    status: Literal["ok", "ready"]
+
+
+def _error(record: dict[str, Any] | None) -> ErrorView | None:
+    return None if record is None else ErrorView.model_validate(record)

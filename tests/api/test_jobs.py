@@ -1,0 +1,141 @@
+"""Showing, listing and cancelling jobs."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from crossfade_api.dependencies import Adapters
+from crossfade_api.submission import cancel_job
+from crossfade_api.views import JobView, ProgressView
+from crossfade_core.errors import IllegalTransition
+from crossfade_core.job import Job, JobId, JobState, Phase, Progress
+from crossfade_core.spec import MergeSpec
+from tests.api.conftest import PLAN_SUMMARY, SPEC
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def a_job(state: JobState, **changes) -> Job:
+    times = {"created_at": START, "updated_at": START}
+    return Job(JobId("j"), state, Phase.MERGING, MergeSpec.model_validate(SPEC), "sha256:0", **{**times, **changes})
+
+
+def test_a_finished_job_shows_plan_files_and_digests(deployment):
+    job_id = deployment.succeed(deployment.submit()["id"])
+    job = deployment.client.get(f"/v1/merges/{job_id}").json()
+    assert (job["state"], job["phase"], job["plan"]) == ("SUCCEEDED", "done", PLAN_SUMMARY)
+    assert job["started_at"] <= job["finished_at"]
+    assert job["spec"]["lambdas"] == [0.0, 0.5]
+    output = job["outputs"][1]
+    assert output["size_bytes"] == 500
+    assert output["uri"] == "file:///outputs/instruct-pad-0.5"
+    assert output["files"] == [{"name": "model.safetensors", "size_bytes": 500, "sha256": "ab" * 32}]
+    assert job["progress"]["units_done"] == job["progress"]["units_total"] == 2
+
+
+def test_a_failed_job_shows_its_error_record(deployment):
+    job_id = JobId(deployment.submit()["id"])
+    record = {"code": "short_read", "message": "m", "blame": "upstream", "retryable": True, "details": {"file": "f"}}
+    deployment.store.move_job(job_id, JobState.FAILED, phase=Phase.DONE, error=record)
+    assert deployment.client.get(f"/v1/merges/{job_id}").json()["error"] == record
+
+
+def test_rate_is_the_average_since_merging_began_and_eta_follows():
+    job = a_job(JobState.RUNNING, merging_at=START)
+    view = ProgressView.of(job, Progress(100, 400, 0, 2), START + timedelta(seconds=10))
+    assert (view.rate_bytes_per_second, view.eta_seconds) == (10.0, 30.0)
+
+
+def test_rate_and_eta_are_null_before_there_is_anything_to_tell():
+    for job, done in ((a_job(JobState.QUEUED), 0), (a_job(JobState.RUNNING, merging_at=START), 0)):
+        view = ProgressView.of(job, Progress(done, 400, 0, 2), START + timedelta(seconds=10))
+        assert (view.rate_bytes_per_second, view.eta_seconds) == (None, None)
+
+
+def test_an_ended_job_keeps_its_rate_and_has_no_eta():
+    job = a_job(JobState.SUCCEEDED, merging_at=START, finished_at=START + timedelta(seconds=10))
+    view = ProgressView.of(job, Progress(400, 400, 2, 2), START + timedelta(days=1))
+    assert (view.rate_bytes_per_second, view.eta_seconds) == (40.0, None)
+
+
+def test_a_plan_summary_may_say_more_than_this_version_knows():
+    job = a_job(JobState.RUNNING, plan_summary={**PLAN_SUMMARY, "digest": "sha256:1"})
+    view = JobView.of(job, [], Progress(0, 0, 0, 0), START)
+    assert view.model_dump()["plan"]["digest"] == "sha256:1"
+
+
+def test_pages_hold_every_job_once_newest_first(deployment):
+    ids = [deployment.submit(output_name=f"{n}-{{lambda}}")["id"] for n in range(5)]
+    seen, before = [], None
+    while True:
+        page = deployment.client.get("/v1/merges", params={"limit": 2, **({"before": before} if before else {})}).json()
+        seen += [job["id"] for job in page["items"]]
+        before = page["next"]
+        if before is None:
+            break
+    assert seen == ids[::-1]
+
+
+def test_a_list_by_state_holds_only_that_state(deployment):
+    done = deployment.succeed(deployment.submit()["id"])
+    waiting = deployment.submit()["id"]
+    for state, job_id in (("SUCCEEDED", done), ("QUEUED", waiting)):
+        assert [job["id"] for job in deployment.client.get(f"/v1/merges?state={state}").json()["items"]] == [job_id]
+
+
+@pytest.mark.parametrize("query", ["limit=0", "limit=201", "limit=x", "state=LOST", "before=a%00b"])
+def test_a_senseless_query_is_pointed_at(deployment, query):
+    answer = deployment.client.get(f"/v1/merges?{query}")
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["pointer"] == "query/" + query.split("=")[0]
+
+
+@pytest.mark.parametrize("id", ["0190b5a0-0000-7000-8000-000000000000", "a%00b", "x" * 500, "%F0%9F%92%A5", "a b"])
+@pytest.mark.parametrize("what", ["", "/events", "/cancel"])
+def test_an_unknown_job_is_not_found(deployment, id, what):
+    call = deployment.client.post if what == "/cancel" else deployment.client.get
+    answer = call(f"/v1/merges/{id}{what}")
+    assert (answer.status_code, answer.json()["code"]) == (404, "job_not_found")
+
+
+def test_cancelling_a_queued_job_ends_it_at_once(deployment):
+    job = deployment.submit()
+    answer = deployment.client.post(job["links"]["cancel"])
+    assert (answer.status_code, answer.json()["state"]) == (202, "CANCELLED")
+    assert {output["state"] for output in answer.json()["outputs"]} == {"CANCELLED"}
+    assert deployment.queue.sent == [("merge.plan", job["id"])]
+
+
+def test_cancelling_a_running_job_asks_the_publish_task_to_settle_it_once(deployment):
+    job = deployment.submit()
+    deployment.begin(job["id"])
+    for _ in range(2):
+        answer = deployment.client.post(job["links"]["cancel"])
+        assert (answer.status_code, answer.json()["state"]) == (202, "CANCELLING")
+    assert deployment.queue.sent[1:] == [("merge.publish", job["id"])]
+
+
+def test_a_cancel_is_stored_although_the_broker_is_away(deployment):
+    job = deployment.submit()
+    deployment.begin(job["id"])
+    deployment.queue.away = True
+    assert deployment.client.post(job["links"]["cancel"]).json()["state"] == "CANCELLING"
+
+
+def test_an_ended_job_refuses_the_cancel(deployment):
+    job = deployment.submit()
+    deployment.succeed(job["id"])
+    answer = deployment.client.post(job["links"]["cancel"])
+    assert (answer.status_code, answer.json()["code"]) == (409, "illegal_transition")
+
+
+def test_a_cancel_that_a_worker_overtakes_goes_by_the_new_state(deployment):
+    adapters: Adapters = deployment.client.app.state.adapters
+    queued = deployment.store.get_job(JobId(deployment.submit()["id"]))
+    deployment.begin(queued.id)
+    running = deployment.store.get_job(queued.id)
+    assert cancel_job(queued, adapters).state is JobState.CANCELLING
+    assert cancel_job(running, adapters).state is JobState.CANCELLING
+    deployment.store.move_job(queued.id, JobState.CANCELLED, phase=Phase.DONE)
+    with pytest.raises(IllegalTransition):
+        cancel_job(queued, adapters)

@@ -1,0 +1,173 @@
+"""The commands and their options. A command reads its options and hands over: what it does is another module's.
+
+Nothing heavy is imported before a command is known: `crossfade merge` starts its process within a few milliseconds.
+"""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from crossfade_cli.options import (
+    DEFAULT_URL,
+    AllowExtrapolation,
+    JobIdArgument,
+    Json,
+    Lambdas,
+    OutDtypeOption,
+    OutputName,
+    Overwrite,
+    TokenizerFrom,
+    Url,
+    read_pairs,
+    read_spec,
+)
+
+if TYPE_CHECKING:
+    from crossfade_cli.client import Client
+
+
+def serve(  # noqa: PLR0913, PLR0917 (to typer an option is an argument)
+    state_dir: Annotated[
+        Path | None, typer.Option(help="Database, broker data, logs. [default: $XDG_STATE_HOME/crossfade]")
+    ] = None,
+    host: Annotated[str, typer.Option(help="Other than loopback needs CROSSFADE_API_TOKEN.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 picks a free one.")] = 8000,
+    root: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=DIR", help="Read models from DIR as local://NAME/…. [default: here=.]"),
+    ] = None,
+    destination: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ID=DIR", help="Publish to DIR as ID. [default: outputs=./crossfade-outputs]"),
+    ] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Merging processes.")] = 1,
+    threads: Annotated[int, typer.Option(min=0, help="Threads per merging process; 0 is two a core.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Run the whole service on this machine: API, workers, database and broker, until Ctrl-C."""
+    from crossfade_cli.serve import ServeOptions, default_state_dir, run
+
+    options = ServeOptions(
+        state_dir=(state_dir or default_state_dir()).absolute(),
+        host=host,
+        port=port,
+        roots=_folders(root or ["here=."], "--root"),
+        destinations=_folders(destination or ["outputs=./crossfade-outputs"], "--destination"),
+        workers=workers,
+        threads=threads,
+    )
+    raise typer.Exit(run(options, as_json=as_json))
+
+
+def merge(  # noqa: PLR0913, PLR0917 (to typer an option is an argument)
+    base: Annotated[Path, typer.Argument(metavar="BASE", help="Folder of the pretrained checkpoint.")],
+    instruct: Annotated[Path, typer.Argument(metavar="INSTRUCT", help="Folder of the checkpoint tuned from it.")],
+    lambdas: Lambdas,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where the outputs go, a folder each.")],
+    out_dtype: OutDtypeOption = None,
+    output_name: OutputName = None,
+    overwrite: Overwrite = False,
+    tokenizer_from: TokenizerFrom = None,
+    allow_extrapolation: AllowExtrapolation = False,
+    threads: Annotated[int, typer.Option(min=0, help="0 is two a core.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Merge two folders on this machine, without a service."""
+    from crossfade_cli import local
+
+    with local.MergeProcess() as process:
+        spec = read_spec(
+            lambdas,
+            out_dtype=out_dtype,
+            tokenizer_from=tokenizer_from,
+            output_name=output_name,
+            overwrite=overwrite,
+            allow_extrapolation=allow_extrapolation,
+        )
+        folders = {"base": base, "instruct": instruct, "out": out}
+        job = {name: str(folder.absolute()) for name, folder in folders.items()} | {"spec": spec, "threads": threads}
+        local.merge(process, job, as_json=as_json)
+
+
+def submit(  # noqa: PLR0913, PLR0917 (to typer an option is an argument)
+    base: Annotated[str, typer.Argument(metavar="BASE", help="The pretrained checkpoint, local://ROOT/PATH.")],
+    instruct: Annotated[str, typer.Argument(metavar="INSTRUCT", help="The one tuned from it, local://ROOT/PATH.")],
+    lambdas: Lambdas,
+    destination: Annotated[str, typer.Option(metavar="ID", help="A destination the service configures.")],
+    out_dtype: OutDtypeOption = None,
+    output_name: OutputName = None,
+    overwrite: Overwrite = False,
+    label: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="Kept with the job.")] = None,
+    tokenizer_from: TokenizerFrom = None,
+    allow_extrapolation: AllowExtrapolation = False,
+    is_watched: Annotated[bool, typer.Option("--watch", help="Follow the job to its end.")] = False,
+    url: Url = DEFAULT_URL,
+    as_json: Json = False,
+) -> None:
+    """Submit a merge job to a service."""
+    from crossfade_cli import remote
+
+    spec = read_spec(
+        lambdas,
+        out_dtype=out_dtype,
+        tokenizer_from=tokenizer_from,
+        base=base,
+        instruct=instruct,
+        destination=destination,
+        output_name=output_name,
+        overwrite=overwrite,
+        allow_extrapolation=allow_extrapolation,
+        labels=read_pairs(label or [], "--label"),
+    )
+    with _connect(url) as client:
+        remote.submit(client, spec, is_watched=is_watched, as_json=as_json)
+
+
+def watch(job_id: JobIdArgument, url: Url = DEFAULT_URL, as_json: Json = False) -> None:
+    """Follow a job to its end; exit 1 when it did not succeed."""
+    from crossfade_cli import remote
+
+    with _connect(url) as client:
+        remote.watch(client, job_id, as_json=as_json)
+
+
+def list_jobs(
+    state: Annotated[str | None, typer.Option(help="Only jobs in this state, such as RUNNING.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 20,
+    before: Annotated[str | None, typer.Option(metavar="ID", help="Only jobs older than this one.")] = None,
+    url: Url = DEFAULT_URL,
+    as_json: Json = False,
+) -> None:
+    """List jobs, newest first."""
+    from crossfade_cli import remote
+
+    with _connect(url) as client:
+        remote.list_jobs(client, state=state and state.upper(), limit=limit, before=before, as_json=as_json)
+
+
+def show(job_id: JobIdArgument, url: Url = DEFAULT_URL, as_json: Json = False) -> None:
+    """Show a job as it stands, and the digests of its outputs."""
+    from crossfade_cli import remote
+
+    with _connect(url) as client:
+        remote.show(client, job_id, as_json=as_json)
+
+
+def cancel(job_id: JobIdArgument, url: Url = DEFAULT_URL, as_json: Json = False) -> None:
+    """Cancel a job; what it has staged is removed."""
+    from crossfade_cli import remote
+
+    with _connect(url) as client:
+        remote.cancel(client, job_id, as_json=as_json)
+
+
+def _connect(url: str) -> "Client":
+    from crossfade_cli.client import Client
+
+    return Client(url, os.environ.get("CROSSFADE_TOKEN"))
+
+
+def _folders(texts: list[str], option: str) -> dict[str, Path]:
+    return {name: Path(folder).absolute() for name, folder in read_pairs(texts, option).items()}

@@ -1,0 +1,171 @@
+"""`crossfade merge`: the merge without a service, by a process of the worker package that speaks JSON lines."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from typing import IO, Any, Self
+
+from crossfade_cli.printing import print_json
+from crossfade_cli.progress import Show, open_progress
+from crossfade_core.errors import ProcessFailed, ProgramMissing, Reported
+
+_MODULE = "crossfade_worker.local_merge"
+_CLEANUP_SECONDS = 15.0
+_LAST_WORDS_BYTES = 4096
+
+
+@dataclass(frozen=True)
+class LocalProgress:
+    """Progress as the merging process tells it; the rate is measured by whoever shows it."""
+
+    bytes_done: int
+    bytes_total: int
+    rate_bytes_per_second: float | None = None
+    eta_seconds: float | None = None
+
+
+@dataclass
+class LocalResult:
+    """What a merge said by its end: the plan's summary, the outputs, the figures of the event `done`."""
+
+    plan: dict[str, Any] = field(default_factory=dict)
+    outputs: list[dict[str, Any]] = field(default_factory=list)
+    figures: dict[str, Any] = field(default_factory=dict)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the one document that `--json` prints."""
+        return {"plan": self.plan, "outputs": self.outputs, **self.figures}
+
+
+class MergeProcess:
+    """The merging process; a context manager that leaves no process behind.
+
+    It is started by the constructor, before there is a job to give it: it needs its first second or two to load torch.
+    It has a session of its own, so that Ctrl-C reaches it only through us, once; when we are killed, it ends at the
+    next line it cannot write.
+
+    Args:
+        argv: Arguments of this Python interpreter.
+
+    Raises:
+        ProgramMissing: The worker extra is not installed.
+    """
+
+    def __init__(self, argv: tuple[str, ...] = ("-m", _MODULE)) -> None:
+        if find_spec("torch") is None:
+            raise ProgramMissing("`crossfade merge` computes on this machine: pip install 'crossfade[worker]'")
+        self._stderr: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 (lives as long as the process)
+        self._process = subprocess.Popen(
+            [sys.executable, *argv],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._stderr,
+            start_new_session=True,
+            text=True,
+            encoding="utf-8",
+        )
+
+    @property
+    def pid(self) -> int:
+        """The process's id."""
+        return self._process.pid
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Interrupt the process if it still runs, give it 15 s to remove what it staged, then kill it."""
+        try:
+            if self._process.poll() is None:
+                self._process.send_signal(signal.SIGINT)
+                self._process.wait(_CLEANUP_SECONDS)
+        except (subprocess.TimeoutExpired, KeyboardInterrupt):
+            self._process.kill()
+        finally:
+            self._process.wait()
+            for stream in (self._process.stdin, self._process.stdout, self._stderr):
+                if stream is not None:
+                    stream.close()
+
+    def run(self, job: Mapping[str, object], show: Show) -> LocalResult:
+        """Give the process its job and follow it to its end.
+
+        Raises:
+            Reported: The merge failed and said why.
+            ProcessFailed: The process ended without a word.
+        """
+        result = LocalResult()
+        for event in self._events(job):
+            match event["event"]:
+                case "plan":
+                    result.plan = event["summary"]
+                case "progress":
+                    show(LocalProgress(event["bytes_done"], event["bytes_total"]))
+                case "output":
+                    result.outputs.append({name: value for name, value in event.items() if name != "event"})
+                case "done":
+                    result.figures = {name: value for name, value in event.items() if name != "event"}
+                case "error":
+                    raise Reported(event["error"]["message"], event["error"])
+        code = self._process.wait()
+        if code != 0 or not result.figures:
+            from crossfade_cli.processes import describe_exit
+
+            raise ProcessFailed(f"the merge ended with {describe_exit(code)}: {self._last_words()}")
+        return result
+
+    def _events(self, job: Mapping[str, object]) -> Iterator[dict[str, Any]]:
+        stdin, stdout = self._process.stdin, self._process.stdout
+        if stdin is None or stdout is None:
+            raise AssertionError("unreachable: both are pipes")
+        try:
+            with stdin:
+                json.dump(job, stdin)
+        except BrokenPipeError:
+            pass  # it is gone already; why, its exit and last words tell
+        for line in stdout:
+            yield _event(line)
+
+    def _last_words(self) -> str:
+        size = self._stderr.seek(0, os.SEEK_END)
+        self._stderr.seek(max(0, size - _LAST_WORDS_BYTES))
+        lines = self._stderr.read().decode(errors="replace").strip().splitlines()
+        return lines[-1] if lines else "it said nothing"
+
+
+def merge(process: MergeProcess, job: Mapping[str, object], *, as_json: bool) -> None:
+    """Give `process` the job, show its progress, then its outputs.
+
+    Args:
+        process: A merging process that has no job yet.
+        job: {base, instruct, out: absolute paths; spec: the merge spec's options; threads: 0 for all cores}.
+        as_json: Whether to print one JSON document and nothing else.
+
+    Raises:
+        CrossfadeError: The merge failed.
+    """
+    with open_progress(is_quiet=as_json) as show:
+        result = process.run(job, show)
+    if as_json:
+        print_json(result.as_json())
+        return
+    from crossfade_cli.tables import print_outputs, rows_of_output
+
+    rows = [rows_of_output(output["lambda"], output["path"], output["files"]) for output in result.outputs]
+    print_outputs([row for of_output in rows for row in of_output])
+
+
+def _event(line: str) -> dict[str, Any]:
+    try:
+        event = json.loads(line)
+    except ValueError:
+        event = None
+    if not isinstance(event, dict) or "event" not in event:
+        raise ProcessFailed(f"the merge said {line[:200]!r} where an event in JSON was expected")
+    return event

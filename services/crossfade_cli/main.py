@@ -1,0 +1,96 @@
+"""The entry point: the commands wired up, and what becomes of an error."""
+
+import os
+import sys
+from collections.abc import Callable
+from typing import Annotated, NoReturn
+
+from crossfade_cli.printing import print_json, print_line
+
+try:
+    import typer
+except ModuleNotFoundError:
+    sys.exit("crossfade: the command line is not installed: pip install 'crossfade[cli]'")
+
+from crossfade_cli import commands
+from crossfade_core.errors import CrossfadeError
+
+_SUBMIT = "crossfade submit local://models/base local://models/instruct"
+_COMMANDS: dict[str, tuple[Callable[..., None], tuple[str, ...]]] = {
+    "serve": (
+        commands.serve,
+        ("crossfade serve", "crossfade serve --root models=/srv/models --destination outputs=/srv/outputs"),
+    ),
+    "merge": (
+        commands.merge,
+        (
+            "crossfade merge ./base ./instruct --lambda 0:1:0.1 --out ./sweep",
+            "crossfade merge ./base ./instruct --lambda 0.7 --out ./merged --out-dtype float32",
+        ),
+    ),
+    "submit": (
+        commands.submit,
+        (
+            f"{_SUBMIT} --lambda 0:1:0.1 --destination outputs --watch",
+            f"{_SUBMIT} --lambda 0.7 --destination outputs --label team=eval --json",
+        ),
+    ),
+    "watch": (commands.watch, ("crossfade watch ID", "CROSSFADE_URL=https://merge.example.org crossfade watch ID")),
+    "list": (commands.list_jobs, ("crossfade list --state RUNNING", "crossfade list --json")),
+    "show": (commands.show, ("crossfade show ID", "crossfade show ID --json")),
+    "cancel": (commands.cancel, ("crossfade cancel ID",)),
+}
+"""Every command and its examples, in the order of the help."""
+
+
+def _build() -> typer.Typer:
+    app = typer.Typer(rich_markup_mode=None, add_completion=False, pretty_exceptions_enable=False)
+    app.callback()(crossfade)
+    for name, (command, examples) in _COMMANDS.items():
+        # \b keeps the lines as they are.
+        app.command(name, epilog="\n".join(["\b", "Examples:", *(f"  {line}" for line in examples)]))(command)
+    return app
+
+
+def _print_version(is_asked: bool) -> None:
+    if is_asked:
+        from importlib.metadata import version
+
+        typer.echo(f"crossfade {version('crossfade')}")
+        raise typer.Exit
+
+
+def crossfade(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Merge a base and an instruct checkpoint: M(λ) = base + λ·(instruct − base), every λ in one pass."""
+
+
+def main() -> NoReturn:
+    """Run the command line and exit: 0 done, 1 the work failed, 2 wrong usage, 130 interrupted."""
+    try:
+        code = _build()(args=sys.argv[1:] or ["--help"], prog_name="crossfade", standalone_mode=False)
+    except CrossfadeError as error:
+        _report(error.message, error.as_record())
+        sys.exit(1)
+    except typer.TyperException as error:
+        _report(error.format_message(), {"code": "usage", "message": error.format_message()})
+        sys.exit(error.exit_code)
+    except (typer.Abort, KeyboardInterrupt):
+        sys.exit(130)
+    except Exception as error:  # the process boundary
+        if os.environ.get("CROSSFADE_DEBUG"):
+            raise
+        message = f"unexpected {type(error).__name__}: {error} (CROSSFADE_DEBUG=1 shows where)"
+        _report(message, {"code": "error", "message": message})
+        sys.exit(1)
+    sys.exit(code)
+
+
+def _report(message: str, record: dict[str, object]) -> None:
+    print_line(f"crossfade: {message}")
+    # By the word and not by the option: usage errors are found before there are options.
+    if "--json" in sys.argv:
+        print_json({"error": record})

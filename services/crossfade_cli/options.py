@@ -1,0 +1,85 @@
+"""The options that commands share, with their help; and the reading of those that are more than a word."""
+
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import Annotated, Any
+
+import typer
+
+from crossfade_cli.sweep import parse_lambdas
+
+
+class OutDtype(StrEnum):
+    """`crossfade_core.spec.OutDtype`, for the help; importing the spec would cost every start a tenth of a second."""
+
+    AUTO = "auto"
+    BFLOAT16 = "bfloat16"
+    FLOAT16 = "float16"
+    FLOAT32 = "float32"
+
+
+class Parent(StrEnum):
+    """`crossfade_core.spec.Parent`."""
+
+    INSTRUCT = "instruct"
+    BASE = "base"
+
+
+Lambdas = Annotated[
+    list[str],
+    typer.Option("--lambda", metavar="LIST", help="Strengths: 0:1:0.1 (STOP included), 0,0.25,1, or several --lambda."),
+]
+OutDtypeOption = Annotated[
+    OutDtype | None, typer.Option("--out-dtype", help="dtype of the outputs. [default: auto, the base tensor's own]")
+]
+OutputName = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TEMPLATE",
+        help="Name of each output, from {base}, {instruct}, {lambda}, {job}. [default: {instruct}-pad-{lambda}]",
+    ),
+]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace outputs of the same name.")]
+TokenizerFrom = Annotated[
+    Parent | None,
+    typer.Option(help="The parent whose config, tokenizer and chat template the outputs carry. [default: instruct]"),
+]
+AllowExtrapolation = Annotated[bool, typer.Option("--allow-extrapolation", help="Allow λ below 0 or above 1.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines on stdout, and nothing else there.")]
+Url = Annotated[str, typer.Option(envvar="CROSSFADE_URL", help="Where the service is.")]
+JobIdArgument = Annotated[str, typer.Argument(metavar="ID", help="The job's id.")]
+
+DEFAULT_URL = "http://127.0.0.1:8000"
+
+
+def read_spec(
+    lambdas: Sequence[str], *, out_dtype: OutDtype | None, tokenizer_from: Parent | None, **rest: object
+) -> dict[str, Any]:
+    """Return the parts of a merge spec that options give; what is not given is left to the spec's own defaults.
+
+    Raises:
+        typer.BadParameter: A λ list cannot be read.
+    """
+    try:
+        numbers = parse_lambdas(lambdas)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--lambda") from error
+    given = {"out_dtype": out_dtype and out_dtype.value, "tokenizer_from": tokenizer_from and tokenizer_from.value}
+    return {"lambdas": numbers} | {name: value for name, value in {**given, **rest}.items() if value}
+
+
+def read_pairs(texts: Sequence[str], option: str) -> dict[str, str]:
+    """Read `NAME=VALUE` options.
+
+    Raises:
+        typer.BadParameter: One has no '=', or no name before it, or its name came before.
+    """
+    pairs: dict[str, str] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not (name and equals):
+            raise typer.BadParameter(f"{text!r} is not of the form NAME=VALUE", param_hint=option)
+        if name in pairs:
+            raise typer.BadParameter(f"{name!r} is given twice", param_hint=option)
+        pairs[name] = value
+    return pairs

@@ -1,0 +1,196 @@
+"""`crossfade serve`: the whole service on one machine. Composes the processes; what each does is its package's."""
+
+import contextlib
+import fcntl
+import json
+import os
+import signal
+import socket
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+import httpx
+
+from crossfade_cli.embedded_redis import answers, broker_url, find_redis_server, redis_child, socket_path
+from crossfade_cli.printing import print_json, print_line
+from crossfade_cli.processes import Child
+from crossfade_cli.supervisor import StopRequested, Supervisor
+from crossfade_core.errors import ProcessFailed, ProgramMissing, StateDirInUse
+from crossfade_core.messages import CONTROL_QUEUE, MERGE_QUEUE
+
+_START_SECONDS = 120.0
+_READY_ASK_SECONDS = 2.0
+_INTERRUPTED = 130
+_NEEDED = {"api": ("fastapi", "uvicorn"), "worker": ("torch", "celery", "sqlalchemy")}
+
+
+@dataclass(frozen=True)
+class ServeOptions:
+    """What `crossfade serve` was asked for; every path absolute."""
+
+    state_dir: Path
+    host: str
+    port: int
+    roots: Mapping[str, Path]
+    destinations: Mapping[str, Path]
+    workers: int
+    threads: int
+
+
+def default_state_dir() -> Path:
+    """Return $XDG_STATE_HOME/crossfade, or ~/.local/state/crossfade (XDG base directory specification)."""
+    home = os.environ.get("XDG_STATE_HOME")
+    return (Path(home) if home and Path(home).is_absolute() else Path.home() / ".local/state") / "crossfade"
+
+
+def run(options: ServeOptions, *, as_json: bool) -> int:
+    """Serve until a signal asks to stop; return the exit status: 130 after Ctrl-C, else 0.
+
+    Raises:
+        ProgramMissing: A package or redis-server is not installed.
+        StateDirInUse: Another serve has the state directory.
+        ProcessFailed: A child, or the port, or a folder did not let the service start.
+    """
+    _require_packages()
+    redis_server = find_redis_server()
+    _prepare_folders(options)
+    logs = options.state_dir / "logs"
+    with _lock(options.state_dir), socket_path(options.state_dir / "redis") as socket_file:
+        port = _free_port(options.host, options.port)
+        env = child_environment(options, port, socket_file)
+        try:
+            with Supervisor(options.state_dir, logs, lambda line: print_line(f"crossfade serve: {line}")) as supervisor:
+                supervisor.start(redis_child(redis_server, options.state_dir / "redis", socket_file, env))
+                supervisor.run_to_end(_python("migrate", ("crossfade_stores.migrate",), env), _START_SECONDS)
+                supervisor.wait_until(lambda: answers(socket_file), "redis", _START_SECONDS)
+                supervisor.start(_python("api", ("crossfade_api",), env))
+                supervisor.start(*worker_children(options.workers, env))
+                url = f"http://{_bracketed(options.host)}:{port}"
+                ready_url = f"http://{_bracketed(_reachable(options.host))}:{port}/readyz"
+                supervisor.wait_until(lambda: _is_ready(ready_url), "api", _START_SECONDS)
+                _announce(options, url, as_json=as_json)
+                supervisor.supervise()
+        except StopRequested as stop:
+            return _INTERRUPTED if stop.signal_number == signal.SIGINT else 0
+
+
+def child_environment(options: ServeOptions, port: int, socket_file: Path) -> dict[str, str]:
+    """Return the environment of every child: ours, and the configuration that this command decides."""
+    destinations = {name: {"kind": "local", "path": str(path)} for name, path in options.destinations.items()}
+    return {
+        **os.environ,
+        "CROSSFADE_DATABASE_URL": f"sqlite:///{options.state_dir / 'crossfade.db'}",
+        "CROSSFADE_BROKER_URL": broker_url(socket_file),
+        "CROSSFADE_ROOTS": json.dumps({name: str(path) for name, path in options.roots.items()}),
+        "CROSSFADE_DESTINATIONS": json.dumps(destinations),
+        "CROSSFADE_API_HOST": options.host,
+        "CROSSFADE_API_PORT": str(port),
+        "CROSSFADE_THREADS": str(options.threads),
+    }
+
+
+def worker_children(merge_workers: int, env: Mapping[str, str]) -> list[Child]:
+    """Describe the Celery workers: one for control work, `merge_workers` that merge."""
+    queues = {"control": CONTROL_QUEUE} | {f"merge{i}": MERGE_QUEUE for i in range(1, merge_workers + 1)}
+    # SIGTERM then gives an unfinished unit back instead of waiting for its end (Celery's soft shutdown).
+    soft = {**env, "REMAP_SIGTERM": "SIGQUIT"}
+    celery = ("celery", "-A", "crossfade_worker.celery_app", "worker", "--pool", "prefork", "--concurrency", "1")
+    return [
+        _python(name, (*celery, "-Q", queue, "-n", f"{name}@%h", "--loglevel", "WARNING"), soft)
+        for name, queue in queues.items()
+    ]
+
+
+def _python(name: str, module: tuple[str, ...], env: Mapping[str, str]) -> Child:
+    return Child(name, (sys.executable, "-m", *module), env)
+
+
+def _require_packages() -> None:
+    missing = [extra for extra, modules in _NEEDED.items() if any(find_spec(module) is None for module in modules)]
+    if missing:
+        raise ProgramMissing(
+            f"crossfade serve runs the API and the workers, and {' and '.join(missing)} is not installed: "
+            "pip install 'crossfade[api,worker,cli]'"
+        )
+
+
+def _prepare_folders(options: ServeOptions) -> None:
+    for name, root in options.roots.items():
+        if not root.is_dir():
+            raise ProcessFailed(f"--root {name}={root}: there is no such folder")
+    try:
+        for folder in options.destinations.values():
+            folder.mkdir(parents=True, exist_ok=True)
+        options.state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for name in ("logs", "redis"):
+            (options.state_dir / name).mkdir(exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise ProcessFailed(f"{error.filename} cannot be made: {error.strerror}") from error
+
+
+@contextlib.contextmanager
+def _lock(state_dir: Path) -> Iterator[None]:
+    """Hold the state directory; the kernel lets go of it when this process ends, however it ends."""
+    with (state_dir / "serve.lock").open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            file.seek(0)
+            raise StateDirInUse(
+                f"{state_dir} is in use by the crossfade serve of process {file.read().strip() or 'unknown'}; "
+                "stop that one, or give this one a --state-dir of its own"
+            ) from error
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
+
+
+def _free_port(host: str, port: int) -> int:
+    """Return `port` if it can be bound, or for 0 one that can, now."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise ProcessFailed(
+                f"cannot listen on {host} port {port}: {error.strerror or error}; --port 0 picks a free one"
+            ) from error
+        return int(probe.getsockname()[1])
+
+
+def _reachable(host: str) -> str:
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 (compared with, not bound)
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def _is_ready(url: str) -> bool:
+    try:
+        return httpx.get(url, timeout=_READY_ASK_SECONDS, trust_env=False).is_success
+    except httpx.HTTPError:
+        return False
+
+
+def _announce(options: ServeOptions, url: str, *, as_json: bool) -> None:
+    roots = {name: str(path) for name, path in options.roots.items()}
+    destinations = {name: str(path) for name, path in options.destinations.items()}
+    if as_json:
+        state_dir = str(options.state_dir)
+        print_json(
+            {"url": url, "pid": os.getpid(), "state_dir": state_dir, "roots": roots, "destinations": destinations}
+        )
+        return
+    named = "; ".join(
+        f"{kind} {', '.join(f'{name}={path}' for name, path in folders.items())}"
+        for kind, folders in (("roots", roots), ("destinations", destinations))
+    )
+    line = f"crossfade serves at {url} ({named}; state and logs in {options.state_dir}); Ctrl-C stops it\n"
+    sys.stdout.write(line)
+    sys.stdout.flush()

@@ -1,0 +1,121 @@
+"""Outputs and jobs as tables on stdout. Off a terminal nothing is shortened: another program may read it."""
+
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
+
+from rich.console import Console
+from rich.filesize import decimal
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from crossfade_cli.views import JobView
+
+_WIDTH_ELSEWHERE = 10_000
+_SHORT_DIGEST = 12
+_BESIDE_PATH_AND_DIGEST = 40
+"""Columns that λ, size and the rules between the columns take at most."""
+
+
+@dataclass(frozen=True)
+class OutputRow:
+    """One safetensors file of one output; an output without files has one row that says why in `location`."""
+
+    lam: float
+    location: str
+    size_bytes: int | None = None
+    sha256: str = ""
+
+
+def rows_of_output(lam: float, location: str, files: Iterable[Mapping[str, Any]]) -> list[OutputRow]:
+    """Return a row for each safetensors file, by name.
+
+    Args:
+        lam: The strength.
+        location: The output's folder, as a path or `file://` URI.
+        files: Each {name, size_bytes, sha256}.
+    """
+    folder = unquote(urlsplit(location).path).rstrip("/") if location.startswith("file://") else location.rstrip("/")
+    weights = sorted((file for file in files if file["name"].endswith(".safetensors")), key=lambda file: file["name"])
+    return [
+        OutputRow(lam, f"{folder}/{file['name']}", file["size_bytes"], file["sha256"].removeprefix("sha256:"))
+        for file in weights
+    ]
+
+
+def rows_of_job(job: "JobView") -> list[OutputRow]:
+    """Return the rows of every output of a job, in the order of its sweep."""
+    rows = []
+    for output in job.outputs:
+        files = [file.as_json() for file in output.files]
+        found = rows_of_output(output.lam, output.uri, files) if output.uri else []
+        why = f": {output.error.message}" if output.error else ""
+        rows += found or [OutputRow(output.lam, f"{output.name} ({output.state.lower()}{why})")]
+    return rows
+
+
+def print_outputs(rows: Sequence[OutputRow], console: Console | None = None) -> None:
+    """Print λ, path, size and SHA-256 of each row; a narrow terminal gets the digests' first 12 digits."""
+    console = console or _stdout()
+    locations = [_near(row.location) if console.is_terminal else row.location for row in rows]
+    is_narrow = max(map(len, locations), default=0) + 64 + _BESIDE_PATH_AND_DIGEST > console.width
+    table = _table("λ", "path", "size", "SHA-256")
+    for row, location in zip(rows, locations, strict=True):
+        size = "" if row.size_bytes is None else decimal(row.size_bytes)
+        digest = f"{row.sha256[:_SHORT_DIGEST]}…" if is_narrow and row.sha256 else row.sha256
+        table.add_row(repr(row.lam), Text(location, overflow="fold"), size, digest)
+    console.print(table)
+    if is_narrow and any(row.sha256 for row in rows):
+        console.print("digests are shortened for this terminal; a pipe or --json gets all of them", style="dim")
+
+
+def print_jobs(jobs: Sequence["JobView"], console: Console | None = None) -> None:
+    """Print a line for each job."""
+    table = _table("id", "state", "done", "λ", "created", "instruct")
+    for job in jobs:
+        far = job.progress
+        done = f"{100 * far.bytes_done // far.bytes_total}%" if far.bytes_total else ""
+        lambdas = str(len(job.spec.get("lambdas", ())))
+        instruct = Text(str(job.spec.get("instruct", "")), overflow="fold")
+        table.add_row(Text(job.id, overflow="fold"), job.state, done, lambdas, job.created_at[:19], instruct)
+    (console or _stdout()).print(table)
+
+
+def print_job(job: "JobView", console: Console | None = None) -> None:
+    """Print a job: what it is, where it stands, its outputs."""
+    console = console or _stdout()
+    far = job.progress
+    facts = {
+        "job": job.id,
+        "state": f"{job.state}, {job.phase}" if job.phase else job.state,
+        "base": job.spec.get("base", ""),
+        "instruct": job.spec.get("instruct", ""),
+        "done": f"{decimal(far.bytes_done)} of {decimal(far.bytes_total)}",
+        "error": job.error.message if job.error else "",
+    }
+    for name, value in facts.items():
+        if value:
+            console.print(f"{name + ':':10}{value}")
+    print_outputs(rows_of_job(job), console)
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column, justify="right" if column in ("size", "done") else "left")
+    return table
+
+
+def _stdout() -> Console:
+    is_terminal = sys.stdout.isatty()
+    return Console(highlight=False, markup=False, width=None if is_terminal else _WIDTH_ELSEWHERE)
+
+
+def _near(location: str) -> str:
+    """A path below the current folder is shown relative to it."""
+    path, here = Path(location), Path.cwd()
+    return str(path.relative_to(here)) if path.is_absolute() and path.is_relative_to(here) else location

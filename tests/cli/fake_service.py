@@ -1,0 +1,191 @@
+"""A stand-in for the API: the REST contract over real HTTP; misbehaves on request, records what it is asked."""
+
+import json
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, Self
+
+DIGEST = "ab" * 32
+JOB_ID = "job-1"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One request."""
+
+    method: str
+    path: str
+    headers: dict[str, str]
+    body: Any = None
+
+
+@dataclass
+class FakeService:
+    """One job's service. Its job ends once a stream has sent the last event, or was asked for `polls_to_end` times.
+
+    Attributes:
+        refusal: Answered, (status, problem), to the next `refusals_left` calls; to all of them where that is None.
+        broken_streams: So many event streams break off after one stored event.
+        has_streams: Whether event streams are answered at all.
+        is_endless: Whether the job stays where it is until the service stops.
+        ending: The state in which the job ends.
+        error: The error it ends with.
+    """
+
+    refusal: tuple[int, dict[str, Any]] | None = None
+    refusals_left: int | None = None
+    broken_streams: int = 0
+    has_streams: bool = True
+    is_endless: bool = False
+    polls_to_end: int = 1_000
+    ending: str = "SUCCEEDED"
+    error: dict[str, Any] | None = None
+    asked: list[Asked] = field(default_factory=list)
+    spec: dict[str, Any] = field(default_factory=lambda: {"lambdas": [0.5], "instruct": "local://m/instruct"})
+    has_ended: bool = False
+
+    def __enter__(self) -> Self:
+        self.stopping = threading.Event()
+        self._server = _Server(self)
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Go away; for good, also when asked twice."""
+        if self.stopping.is_set():
+            return
+        self.stopping.set()
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._server.server_port}"
+
+    def asked_for(self, path: str) -> list[Asked]:
+        return [asked for asked in self.asked if asked.path == path]
+
+    def job(self) -> dict[str, Any]:
+        """Return the JobView; the Nth look at it may be the one that finds it ended."""
+        self.polls_to_end -= 1
+        self.has_ended |= self.polls_to_end <= 0
+        is_published = self.has_ended and self.ending == "SUCCEEDED"
+        files = [
+            {"name": "config.json", "size_bytes": 10, "sha256": "cd" * 32},
+            {"name": "model-00001-of-00002.safetensors", "size_bytes": 2_000_000, "sha256": DIGEST},
+            {"name": "model-00002-of-00002.safetensors", "size_bytes": 1_000_000, "sha256": DIGEST[::-1]},
+        ]
+        return {
+            "id": JOB_ID,
+            "state": self.ending if self.has_ended else "RUNNING",
+            "phase": "done" if self.has_ended else "merging",
+            "spec": self.spec,
+            "created_at": "2026-11-20T17:00:00Z",
+            "progress": {"bytes_done": 300 if self.has_ended else 150, "bytes_total": 300},
+            "outputs": [
+                {
+                    "lambda": 0.5,
+                    "name": "instruct-pad-0.5",
+                    "state": "PUBLISHED" if is_published else "PENDING",
+                    "uri": "file:///srv/out/instruct-pad-0.5" if is_published else None,
+                    "files": files if is_published else [],
+                    "error": None,
+                }
+            ],
+            "error": self.error if self.has_ended else None,
+            "later_field": "kept",
+        }
+
+    def events(self, after: int) -> Iterator[tuple[int | None, str, dict[str, Any]]]:
+        """Yield (id, type, data) behind the event `after`."""
+        stored = ["job.created", "job.planned", "unit.done", f"job.{self.ending.lower()}"]
+        for sequence, kind in enumerate(stored, start=1):
+            if sequence > after:
+                yield sequence, kind, {"created_at": "2026-11-20T17:00:00Z"}
+            if kind == "job.planned":
+                yield None, "progress", {"bytes_done": 100 * after, "bytes_total": 300, "eta_seconds": 1.0}
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def __init__(self, service: FakeService) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.service = service
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: _Server
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        self._answer("GET")
+
+    def do_POST(self) -> None:
+        self._answer("POST")
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+    def _answer(self, method: str) -> None:
+        length = int(self.headers.get("Content-Length") or 0)
+        body = json.loads(self.rfile.read(length)) if length else None
+        path = self.path.partition("?")[0]
+        self.server.service.asked.append(Asked(method, path, dict(self.headers), body))
+        if self.server.service.refusal and self.server.service.refusals_left != 0:
+            self.server.service.refusals_left = (
+                self.server.service.refusals_left and self.server.service.refusals_left - 1
+            )
+            self._send(*self.server.service.refusal, kind="application/problem+json")
+        elif (method, path) == ("POST", "/v1/merges"):
+            self.server.service.spec = body
+            self._send(202, self.server.service.job())
+        elif (method, path) == ("GET", "/v1/merges"):
+            self._send(200, {"items": [self.server.service.job()], "next": None})
+        elif path == f"/v1/merges/{JOB_ID}/events":
+            self._stream()
+        elif path in (f"/v1/merges/{JOB_ID}", f"/v1/merges/{JOB_ID}/cancel"):
+            self._send(200, self.server.service.job())
+        else:
+            problem = {"code": "job_not_found", "detail": "there is no such job", "retryable": False}
+            self._send(404, problem, kind="application/problem+json")
+
+    def _send(self, status: int, body: dict[str, Any], kind: str = "application/json") -> None:
+        data = json.dumps(body).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def _stream(self) -> None:
+        if not self.server.service.has_streams:
+            self._send(502, {"not": "a problem"}, kind="text/html")
+            return
+        self.close_connection = True
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        for sequence, kind, data in self.server.service.events(int(self.headers.get("Last-Event-ID") or 0)):
+            if self.server.service.is_endless and kind.startswith("job.") and kind != "job.created":
+                self.server.service.stopping.wait(60)
+                return
+            self._chunk(f"id: {sequence}\n" if sequence else "", kind, data)
+            self.server.service.has_ended |= kind == f"job.{self.server.service.ending.lower()}"
+            if sequence and self.server.service.broken_streams:
+                self.server.service.broken_streams -= 1
+                return  # without the last chunk: the connection broke
+        self.wfile.write(b"0\r\n\r\n")
+
+    def _chunk(self, head: str, kind: str, data: dict[str, Any]) -> None:
+        text = f"{head}event: {kind}\ndata: {json.dumps(data)}\n\n".encode()
+        self.wfile.write(f"{len(text):x}\r\n".encode() + text + b"\r\n")
+        self.wfile.flush()

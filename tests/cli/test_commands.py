@@ -1,0 +1,180 @@
+"""The commands as processes of their own, against a stand-in service: output, exit codes, interrupts."""
+
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+from tests.cli.children import wait_for
+from tests.cli.conftest import Crossfade, clean_environment
+from tests.cli.fake_service import DIGEST, JOB_ID, FakeService
+
+SUBMIT = ("submit", "local://m/base", "local://m/instruct", "--lambda", "0:0.3:0.1", "--destination", "outputs")
+COMMANDS = ("serve", "merge", "submit", "watch", "list", "show", "cancel")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_a_help_with_examples(crossfade: Crossfade, command: str):
+    ended = crossfade(command, "--help")
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert f"crossfade {command}" in ended.stdout.partition("Examples:")[2]
+
+
+def test_without_a_command_there_is_help_that_names_them_all(crossfade: Crossfade):
+    ended = crossfade()
+    assert ended.returncode == 0
+    assert all(f"\n  {command} " in ended.stdout for command in COMMANDS)
+
+
+def test_the_version_is_the_distributions(crossfade: Crossfade):
+    assert crossfade("--version").stdout == f"crossfade {version('crossfade')}\n"
+
+
+@pytest.mark.parametrize(
+    ("args", "reason"),
+    [
+        (("bogus",), "No such command 'bogus'"),
+        (("show",), "Missing argument 'ID'"),
+        (("list", "--limit", "0"), "--limit"),
+        (("submit", "a", "b", "--lambda", "x", "--destination", "o"), "--lambda: 'x' is no number"),
+        (("submit", "a", "b", "--lambda", "0", "--destination", "o", "--label", "x"), "--label: 'x'"),
+        (("serve", "--root", "x"), "--root: 'x'"),
+        (("merge", "a", "b", "--lambda", "0:1", "--out", "o"), "START:STOP:STEP"),
+    ],
+)
+def test_wrong_usage_is_one_line_on_stderr_and_exit_2(crossfade: Crossfade, args: tuple[str, ...], reason: str):
+    ended = crossfade(*args)
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr.startswith("crossfade: ")
+    assert reason in ended.stderr
+    assert ended.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("args", [("list",), ("show", "x"), ("cancel", "x"), ("watch", "x"), SUBMIT])
+def test_no_service_is_one_line_on_stderr_and_exit_1(crossfade: Crossfade, args: tuple[str, ...]):
+    ended = crossfade(*args, "--url", "http://127.0.0.1:9")
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert ended.stderr.count("\n") == 1
+    assert "crossfade serve" in ended.stderr
+
+
+def test_errors_are_json_too_where_json_is_asked_for(crossfade: Crossfade):
+    ended = crossfade("list", "--json", CROSSFADE_URL="http://127.0.0.1:9")
+    assert json.loads(ended.stdout)["error"]["code"] == "service_unreachable"
+
+
+def test_submit_sends_what_was_asked_and_nothing_more(crossfade: Crossfade):
+    with FakeService() as service:
+        ended = crossfade(*SUBMIT, "--label", "team=eval", CROSSFADE_URL=service.url, CROSSFADE_TOKEN="t0ken")
+    asked = service.asked_for("/v1/merges")[0]
+    assert asked.headers["Authorization"] == "Bearer t0ken"
+    assert asked.body == {
+        "base": "local://m/base",
+        "instruct": "local://m/instruct",
+        "lambdas": [0.0, 0.1, 0.2, 0.3],
+        "destination": "outputs",
+        "labels": {"team": "eval"},
+    }
+    assert ended.returncode == 0
+    assert f"crossfade watch {JOB_ID}" in ended.stdout
+
+
+def test_submit_and_watch_shows_progress_then_the_digests(crossfade: Crossfade):
+    with FakeService(broken_streams=1) as service:
+        ended = crossfade(*SUBMIT, "--watch", "--url", service.url)
+    assert ended.returncode == 0
+    assert "merging 100%" in ended.stderr
+    assert [line.split()[-1] for line in ended.stdout.splitlines()] == ["SHA-256", DIGEST, DIGEST[::-1]]
+
+
+def test_watch_with_json_prints_the_job_and_nothing_else(crossfade: Crossfade):
+    with FakeService() as service:
+        ended = crossfade("watch", JOB_ID, "--json", "--url", service.url)
+    job = json.loads(ended.stdout)
+    assert (job["state"], job["outputs"][0]["lambda"], ended.stderr) == ("SUCCEEDED", 0.5, "")
+
+
+@pytest.mark.parametrize(
+    ("ending", "error", "reason"),
+    [
+        ("FAILED", {"code": "tensors_differ", "message": "x.weight differs"}, "ended FAILED: x.weight differs"),
+        ("CANCELLED", None, "was cancelled"),
+        ("PARTIALLY_SUCCEEDED", None, "ended PARTIALLY_SUCCEEDED"),
+    ],
+)
+@pytest.mark.parametrize("command", ["watch", "show"])
+def test_a_job_without_success_is_exit_1_with_its_error(
+    crossfade: Crossfade, command: str, ending: str, error: dict[str, str] | None, reason: str
+):
+    with FakeService(ending=ending, error=error, has_ended=True) as service:
+        ended = crossfade(command, JOB_ID, "--url", service.url)
+    assert ended.returncode == 1
+    assert f"crossfade: job {JOB_ID} {reason}" in ended.stderr
+
+
+def test_show_tells_a_running_jobs_state_and_is_no_error(crossfade: Crossfade):
+    with FakeService() as service:
+        ended = crossfade("show", JOB_ID, "--url", service.url)
+    assert ended.returncode == 0
+    assert "RUNNING, merging" in ended.stdout
+    assert "instruct-pad-0.5 (pending)" in ended.stdout
+
+
+def test_list_and_cancel_print_the_jobs_state(crossfade: Crossfade):
+    with FakeService() as service:
+        listed = crossfade("list", "--state", "running", "--url", service.url)
+        cancelled = crossfade("cancel", JOB_ID, "--json", "--url", service.url)
+    assert listed.stdout.splitlines()[1].split()[:3] == [JOB_ID, "RUNNING", "50%"]
+    assert json.loads(cancelled.stdout)["id"] == JOB_ID
+
+
+def test_a_terminal_gets_a_live_bar():
+    controller, terminal = pty.openpty()
+    with FakeService() as service:
+        command = [sys.executable, "-m", "crossfade_cli", "watch", JOB_ID, "--url", service.url]
+        environment = clean_environment() | {"TERM": "xterm", "COLUMNS": "100"}
+        process = subprocess.Popen(command, env=environment, stdout=terminal, stderr=terminal)
+        os.close(terminal)
+        text = _read_to_end(controller)
+        assert process.wait(30) == 0
+    os.close(controller)
+    assert "━" in text
+    assert "100%" in text
+    assert f"{DIGEST[:12]}…" in text
+
+
+def _read_to_end(descriptor: int) -> str:
+    parts = []
+    try:
+        while part := os.read(descriptor, 65536):
+            parts.append(part)
+    except OSError:  # how Linux tells that the last process has closed the terminal
+        pass
+    return b"".join(parts).decode()
+
+
+@pytest.mark.parametrize("args", [("watch", JOB_ID), (*SUBMIT, "--watch")])
+def test_an_interrupt_is_exit_130_without_a_word(args: tuple[str, ...]):
+    with FakeService(is_endless=True) as service:
+        command = [sys.executable, "-m", "crossfade_cli", *args, "--url", service.url]
+        process = subprocess.Popen(command, env=clean_environment(), stderr=subprocess.PIPE, text=True)
+        wait_for(lambda: service.asked_for(f"/v1/merges/{JOB_ID}/events"))
+        process.send_signal(signal.SIGINT)
+        said = process.communicate(timeout=30)[1]
+    assert process.returncode == 130
+    assert not [line for line in said.splitlines() if not line.startswith(("merging", "job "))]
+
+
+def test_a_reader_that_goes_away_is_no_traceback(tmp_path: Path):
+    with FakeService() as service:
+        command = f"{sys.executable} -m crossfade_cli list --url {service.url} | true"
+        ended = subprocess.run(
+            ["bash", "-c", command], check=False, env=clean_environment(), capture_output=True, text=True
+        )
+    assert "Traceback" not in ended.stderr

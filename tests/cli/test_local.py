@@ -1,0 +1,138 @@
+"""`crossfade merge` against stand-ins for the merging process; the real one is for the system tests."""
+
+import contextlib
+import json
+import signal
+import textwrap
+import time
+
+import psutil
+import pytest
+
+from crossfade_cli.local import LocalProgress, MergeProcess, merge
+from crossfade_core.errors import ProcessFailed, Reported
+
+DONE = {"event": "done", "baseline_bytes": 1, "peak_bytes": 2, "pass_seconds": 0.5, "seconds": 1.0}
+OUTPUT = {
+    "event": "output",
+    "lambda": 0.5,
+    "name": "m-0.5",
+    "path": "/srv/out/m-0.5",
+    "files": [{"name": "model.safetensors", "size_bytes": 5, "sha256": "ab" * 32}],
+}
+WORK = [
+    {"event": "plan", "summary": {"tensors": 3}},
+    {"event": "progress", "bytes_done": 4, "bytes_total": 8},
+    OUTPUT,
+]
+
+
+def stand_in(*events: dict[str, object], then: str = "") -> MergeProcess:
+    """A process that reads its job, says `events` and does `then`."""
+    script = (
+        f"import json, os, sys, time\njob = json.load(sys.stdin)\nfor line in {[json.dumps(e) for e in events]!r}:\n"
+    )
+    script += "    print(line, flush=True)\n" + textwrap.dedent(then)
+    return MergeProcess(("-c", script))
+
+
+def test_outputs_and_figures_are_returned_and_progress_is_shown():
+    shown: list[LocalProgress] = []
+    with stand_in(*WORK, DONE) as process:
+        result = process.run({"base": "/b"}, shown.append)
+    figures = {name: value for name, value in DONE.items() if name != "event"}
+    output = {name: value for name, value in OUTPUT.items() if name != "event"}
+    assert result.as_json() == {"plan": {"tensors": 3}, "outputs": [output], **figures}
+    assert shown == [LocalProgress(4, 8)]
+
+
+def test_the_process_gets_the_job_as_one_json_document():
+    with stand_in(then="print(json.dumps({'event': 'done', 'got': job}))") as process:
+        result = process.run({"base": "/b", "spec": {"lambdas": [0.3]}}, lambda far: None)
+    assert result.figures == {"got": {"base": "/b", "spec": {"lambdas": [0.3]}}}
+
+
+def test_an_error_that_the_process_reports_is_shown_unchanged():
+    error = {"code": "plan_refused", "message": "3 tensors do not pair", "blame": "user", "retryable": False}
+    with (
+        stand_in({"event": "error", "error": error}, then="sys.exit(1)") as process,
+        pytest.raises(Reported, match="3 tensors do not pair") as caught,
+    ):
+        process.run({}, lambda far: None)
+    assert caught.value.as_record()["code"] == "plan_refused"
+
+
+@pytest.mark.parametrize(
+    ("then", "reason"),
+    [
+        ("sys.exit('no torch here')", "exit code 1: no torch here"),
+        ("os.kill(os.getpid(), 9)", "signal SIGKILL: it said nothing"),
+        ("", "exit code 0: it said nothing"),
+        ("print('oops')", "'oops.n' where an event"),
+    ],
+)
+def test_a_process_that_ends_without_a_word_is_an_error(then: str, reason: str):
+    with stand_in(then=then) as process, pytest.raises(ProcessFailed, match=reason):
+        process.run({}, lambda far: None)
+
+
+def test_a_process_that_is_gone_before_it_got_its_job_is_an_error():
+    with MergeProcess(("-c", "raise SystemExit('gone')")) as process:
+        while psutil.Process(process.pid).status() != psutil.STATUS_ZOMBIE:
+            time.sleep(0.01)
+        with pytest.raises(ProcessFailed, match="gone"):
+            process.run({"spec": "x" * 1_000_000}, lambda far: None)
+
+
+def test_an_interrupt_lets_the_process_clean_up(tmp_path):
+    kept = tmp_path / "cleaned"
+    clean = f"""
+        try:
+            time.sleep(60)
+        except KeyboardInterrupt:
+            open({str(kept)!r}, "w").close()
+    """
+    with contextlib.suppress(KeyboardInterrupt), stand_in(*WORK, then=clean) as process:
+
+        def interrupt(far: LocalProgress) -> None:
+            raise KeyboardInterrupt
+
+        process.run({}, interrupt)
+    assert kept.exists()
+    assert not psutil.pid_exists(process.pid)
+
+
+def test_a_second_interrupt_kills_a_process_that_does_not_end():
+    stubborn = stand_in(*WORK, then="import signal\nsignal.signal(2, signal.SIG_IGN)\nprint('{}')\ntime.sleep(60)")
+    before = signal.signal(signal.SIGALRM, signal.default_int_handler)
+
+    def interrupt_twice(far: LocalProgress) -> None:
+        signal.setitimer(signal.ITIMER_REAL, 0.3)
+        raise KeyboardInterrupt
+
+    try:
+        with contextlib.suppress(KeyboardInterrupt), stubborn as process:
+            process.run({}, interrupt_twice)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert not psutil.pid_exists(stubborn.pid)
+
+
+def test_json_is_one_document_and_nothing_else(capsys):
+    with stand_in(*WORK, DONE) as process:
+        merge(process, {}, as_json=True)
+    out, err = capsys.readouterr()
+    assert json.loads(out)["outputs"][0]["lambda"] == 0.5
+    assert err == ""
+
+
+def test_people_get_a_table(capsys):
+    with stand_in(*WORK, DONE) as process:
+        merge(process, {}, as_json=False)
+    assert capsys.readouterr().out.splitlines()[1].split() == [
+        "0.5",
+        "/srv/out/m-0.5/model.safetensors",
+        "5",
+        "bytes",
+        "ab" * 32,
+    ]

@@ -1,0 +1,184 @@
+"""`crossfade serve` for real: API, workers and Redis as processes, in a state directory of the test's own."""
+
+import fcntl
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from crossfade_cli.serve import ServeOptions, child_environment, default_state_dir, worker_children
+from tests.cli.children import wait_for
+from tests.cli.conftest import Crossfade, clean_environment
+
+
+@dataclass
+class Service:
+    """A running `crossfade serve`; `said` is its one line."""
+
+    process: subprocess.Popen[str]
+    state_dir: Path
+    said: dict[str, str]
+
+    def is_ready(self) -> bool:
+        try:
+            return httpx.get(f"{self.said['url']}/readyz", trust_env=False).is_success
+        except httpx.HTTPError:
+            return False
+
+    def child(self, words: str) -> psutil.Process | None:
+        """Return the child whose command line holds `words`."""
+        children = psutil.Process(self.process.pid).children()
+        return next((child for child in children if words in described(child)), None)
+
+
+def described(process: psutil.Process) -> str:
+    """Return command line and environment; Redis overwrites its environment with its title."""
+    try:
+        return " ".join([*process.cmdline(), process.environ().get("CROSSFADE_DATABASE_URL", "")])
+    except psutil.Error:
+        return ""
+
+
+def processes_of(state_dir: Path) -> list[int]:
+    """Return every process that was started for this state directory."""
+    return [process.pid for process in psutil.process_iter() if f"{state_dir}/" in described(process)]
+
+
+@contextmanager
+def serving(folder: Path) -> Iterator[Service]:
+    state_dir = folder / "state"
+    options = (
+        "--state-dir",
+        str(state_dir),
+        "--port",
+        "0",
+        "--root",
+        f"here={folder}",
+        "--destination",
+        f"o={folder}/o",
+    )
+    with subprocess.Popen(
+        [sys.executable, "-m", "crossfade_cli", "serve", "--json", *options],
+        env=clean_environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        try:
+            line = process.stdout.readline()
+            assert line, process.communicate()[1]
+            yield Service(process, state_dir, json.loads(line))
+        finally:
+            process.kill()
+    wait_for(lambda: not processes_of(state_dir))
+
+
+def test_it_announces_itself_when_ready_and_a_second_one_on_its_state_is_refused(tmp_path: Path, crossfade: Crossfade):
+    with serving(tmp_path) as service:
+        assert service.is_ready()
+        assert (service.said["roots"], service.said["state_dir"]) == ({"here": str(tmp_path)}, str(service.state_dir))
+        second = crossfade("serve", "--state-dir", str(service.state_dir), "--port", "0")
+        assert second.returncode == 1
+        assert (
+            f"{service.state_dir} is in use by the crossfade serve of process {service.process.pid};" in second.stderr
+        )
+
+
+def test_children_that_are_killed_are_started_again(tmp_path: Path):
+    with serving(tmp_path) as service:
+        for words in ("crossfade_api", "-Q merge", f"unixsocket:{service.state_dir}/redis/r.sock"):
+            wait_for(lambda words=words: service.child(words))
+            killed = service.child(words)
+            assert killed is not None
+            killed.kill()
+            wait_for(lambda words=words, killed=killed: service.child(words) not in (None, killed))
+        wait_for(service.is_ready)
+
+
+def test_killed_it_leaves_no_process_and_the_next_one_takes_up_its_state(tmp_path: Path):
+    with serving(tmp_path) as service:
+        # Redis, API, two workers, and the process that each worker's pool has.
+        wait_for(lambda: len(processes_of(service.state_dir)) >= 6)
+        service.process.kill()
+        wait_for(lambda: not processes_of(service.state_dir))
+    with serving(tmp_path) as service:
+        assert service.is_ready()
+        service.process.send_signal(signal.SIGTERM)
+        assert service.process.wait(60) == 0
+        assert not processes_of(service.state_dir)
+
+
+def test_a_state_directory_in_use_is_refused_by_name(tmp_path: Path, crossfade: Crossfade):
+    with (tmp_path / "serve.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        ended = crossfade("serve", "--state-dir", str(tmp_path), "--destination", f"o={tmp_path}")
+    assert ended.returncode == 1
+    assert f"{tmp_path} is in use" in ended.stderr
+
+
+def test_a_port_in_use_is_refused_before_anything_is_started(tmp_path: Path, crossfade: Crossfade):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        ended = crossfade("serve", "--state-dir", str(tmp_path), "--port", port, "--destination", f"o={tmp_path}")
+    assert ended.returncode == 1
+    assert f"cannot listen on 127.0.0.1 port {port}" in ended.stderr
+    assert not list(tmp_path.glob("logs/*"))
+
+
+def test_a_root_that_is_not_there_is_refused(tmp_path: Path, crossfade: Crossfade):
+    ended = crossfade("serve", "--state-dir", str(tmp_path / "state"), "--root", f"models={tmp_path}/none")
+    assert ended.returncode == 1
+    assert f"--root models={tmp_path}/none: there is no such folder" in ended.stderr
+    assert not (tmp_path / "state").exists()
+
+
+def test_a_child_that_refuses_to_start_is_shown_with_its_reason(tmp_path: Path, crossfade: Crossfade):
+    ended = crossfade(
+        "serve", "--state-dir", str(tmp_path), "--host", "0.0.0.0", "--port", "0", "--destination", f"o={tmp_path}"
+    )
+    assert ended.returncode == 1
+    assert "api ended with exit code" in ended.stderr
+    assert "CROSSFADE_API_TOKEN" in ended.stderr
+    wait_for(lambda: not processes_of(tmp_path))
+
+
+def test_children_are_configured_by_their_environment_alone(tmp_path: Path):
+    options = ServeOptions(tmp_path, "127.0.0.1", 0, {"m": Path("/srv/m")}, {"o": Path("/srv/o")}, workers=2, threads=3)
+    env = child_environment(options, 8123, tmp_path / "r.sock")
+    ours = {name: value for name, value in env.items() if name.startswith("CROSSFADE_")}
+    assert ours == {
+        "CROSSFADE_DATABASE_URL": f"sqlite:///{tmp_path}/crossfade.db",
+        "CROSSFADE_BROKER_URL": f"redis+socket://{tmp_path}/r.sock?virtual_host=0",
+        "CROSSFADE_ROOTS": '{"m": "/srv/m"}',
+        "CROSSFADE_DESTINATIONS": '{"o": {"kind": "local", "path": "/srv/o"}}',
+        "CROSSFADE_API_HOST": "127.0.0.1",
+        "CROSSFADE_API_PORT": "8123",
+        "CROSSFADE_THREADS": "3",
+    }
+
+
+def test_there_is_one_control_worker_and_as_many_that_merge_as_asked():
+    workers = worker_children(2, {})
+    queues = [(child.name, child.argv[child.argv.index("-Q") + 1]) for child in workers]
+    assert queues == [("control", "control"), ("merge1", "merge"), ("merge2", "merge")]
+    assert {child.env["REMAP_SIGTERM"] for child in workers} == {"SIGQUIT"}
+
+
+@pytest.mark.parametrize(
+    ("home", "state_dir"),
+    [("/xdg", "/xdg/crossfade"), ("", "~/.local/state/crossfade"), ("x", "~/.local/state/crossfade")],
+)
+def test_the_default_state_directory_is_where_xdg_says(monkeypatch: pytest.MonkeyPatch, home: str, state_dir: str):
+    monkeypatch.setenv("XDG_STATE_HOME", home)
+    assert default_state_dir() == Path(os.path.expanduser(state_dir))

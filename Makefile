@@ -1,0 +1,62 @@
+# One command to a first merge (`make demo`), one to green tests (`make test`). `make` lists the rest.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+export VENV
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint types imports format check api-without-torch bench demo-pair system-packages clean
+
+help: ## List the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /|/' | column -t -s '|'
+
+demo: $(VENV)/.demo ## Start the service, sweep λ = 0 … 1 over the demo pair, show the outputs, stop everything
+	$(BIN)/python infra/demo/run.py
+
+test: $(VENV)/.dev system-packages ## Run the test suite
+	$(BIN)/pytest
+
+check: lint types imports ## Lint, types, import rules
+
+lint: $(VENV)/.dev ## ruff, hadolint
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/hadolint infra/docker/*.Dockerfile
+
+types: $(VENV)/.dev ## mypy, strict
+	$(BIN)/mypy
+
+imports: $(VENV)/.dev ## The import rules of the house
+	$(BIN)/lint-imports
+
+format: $(VENV)/.dev ## Format and fix what can be fixed
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+api-without-torch: ## Prove in a fresh environment that the API needs no torch
+	bash infra/ci/api_without_torch.sh
+
+bench: $(VENV)/.dev ## Measure the streaming pass against cp, openssl and a plain loop (5 GB of scratch)
+	$(BIN)/python -m tests.bench.sweep_bench $(BENCH)
+
+demo-pair: $(VENV)/.dev ## Train the demo pair again into ./demo-out/pair (15 minutes on two cores)
+	$(BIN)/python -m infra.demo.training demo-out/pair
+
+system-packages: $(VENV)/.dev
+	@bash infra/ci/system_packages.sh
+
+clean: ## Remove what demo and tests made
+	rm -rf $(VENV) demo-out .crossfade .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "crossfade needs Python 3.11 or newer; name one: make PYTHON=python3.11 …" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.demo: $(VENV)/bin/python pyproject.toml constraints.txt
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[api,worker,cli]'
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/bin/python pyproject.toml constraints.txt
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@ $(VENV)/.demo

@@ -1,0 +1,93 @@
+"""Run the real `crossfade serve` for a test: every process, a private Redis, SQLite; stopped at the end."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+
+CLI = str(Path(sys.executable).with_name("crossfade"))
+PAIR = Path(__file__).parents[2] / "infra/demo/pair"
+TERMINAL = {"SUCCEEDED", "PARTIALLY_SUCCEEDED", "FAILED", "CANCELLED"}
+
+
+class Service:
+    """A running service, and what tests ask of it."""
+
+    def __init__(self, process: subprocess.Popen[str], ready: Mapping[str, Any], client: httpx.Client) -> None:
+        self.process = process
+        self.url = str(client.base_url).rstrip("/")
+        self.client = client
+        self.ready = ready
+
+    def submit(self, **spec: Any) -> dict[str, Any]:
+        """Submit a job and return it as accepted."""
+        answer = self.client.post("/v1/merges", json={"destination": "outputs", **spec})
+        assert answer.status_code == 202, answer.text
+        assert answer.headers["location"] == f"/v1/merges/{answer.json()['id']}"
+        return answer.json()
+
+    def job(self, job_id: str) -> dict[str, Any]:
+        """Return a job as it stands."""
+        return self.client.get(f"/v1/merges/{job_id}").raise_for_status().json()
+
+    def wait(self, job_id: str, seconds: float = 120) -> dict[str, Any]:
+        """Wait until a job has ended."""
+        return wait_for(lambda: (job := self.job(job_id))["state"] in TERMINAL and job, seconds)
+
+    def worker(self, name: str) -> psutil.Process:
+        """Return the Celery parent process of the worker called `name`."""
+        for process in psutil.Process(self.process.pid).children(recursive=True):
+            command = process.cmdline()
+            if f"{name}@%h" in command and process.parent() and f"{name}@%h" not in process.parent().cmdline():
+                return process
+        raise AssertionError(f"no worker {name} runs")
+
+
+def wait_for(ask: Any, seconds: float) -> Any:
+    """Ask until the answer is true; fail after `seconds`."""
+    deadline = time.monotonic() + seconds
+    while not (answer := ask()):
+        assert time.monotonic() < deadline, f"nothing after {seconds} s"
+        time.sleep(0.02)
+    return answer
+
+
+def kill_tree(process: psutil.Process) -> None:
+    """SIGKILL a process and its children at once, so that nothing gets to clean up."""
+    family = [process, *process.children(recursive=True)]
+    for member in family:
+        member.suspend()
+    for member in family:
+        member.kill()
+
+
+@contextmanager
+def serving(folder: Path, roots: Mapping[str, Path], *, threads: int = 0, **settings: str) -> Iterator[Service]:
+    """Serve with state and outputs below `folder`; `settings` are further CROSSFADE_ variables."""
+    command = [CLI, "serve", "--json", "--port", "0", "--state-dir", folder / "state", "--threads", str(threads)]
+    command += ["--destination", f"outputs={folder / 'outputs'}"]
+    for name, root in roots.items():
+        command += ["--root", f"{name}={root}"]
+    environment = {**os.environ, **{f"CROSSFADE_{name.upper()}": value for name, value in settings.items()}}
+    with (folder / "serve.log").open("w") as log:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, env=environment)
+    assert process.stdout is not None
+    try:
+        line = process.stdout.readline()
+        assert line, (folder / "serve.log").read_text()
+        ready = json.loads(line)
+        with httpx.Client(base_url=ready["url"], timeout=30) as client:
+            yield Service(process, ready, client)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 0
+        process.stdout.close()

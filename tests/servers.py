@@ -11,6 +11,7 @@ import subprocess
 import tempfile
 import time
 import uuid
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
@@ -25,7 +26,7 @@ START_SECONDS = 60
 STOP_SECONDS = 20
 
 
-class Server:
+class Server(ABC):
     """A program with a temporary folder of its own; a context manager. Subclasses say how to start and ask it."""
 
     def __init__(self) -> None:
@@ -35,13 +36,13 @@ class Server:
         self.folder.chmod(0o700)
         self._process: subprocess.Popen[bytes] | None = None
 
+    @abstractmethod
     def command(self) -> list[str]:
         """Return the command line that runs the program in the foreground."""
-        raise NotImplementedError
 
+    @abstractmethod
     def ask(self) -> None:
         """Raise an error as long as the program does not answer."""
-        raise NotImplementedError
 
     def start(self) -> None:
         """Start the program and wait until it answers."""

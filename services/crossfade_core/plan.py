@@ -6,7 +6,6 @@ file the order is the instruct file's, wider dtypes first, as the format's own w
 tensor starts at a multiple of its element size.
 """
 
-import hashlib
 import json
 import math
 from collections import Counter
@@ -17,7 +16,7 @@ from typing import Any, Final, Self
 
 from crossfade_core.checkpoint import DTYPE_BITS, LENGTH_BYTES, CheckpointLayout, TensorEntry
 from crossfade_core.errors import PlanRefused
-from crossfade_core.spec import OutDtype, Parent, canonical_json
+from crossfade_core.spec import OutDtype, Parent
 
 MERGEABLE: Final = frozenset({"BF16", "F16", "F32", "F64"})
 OUT_DTYPES: Final[dict[str, str]] = {"bfloat16": "BF16", "float16": "F16", "float32": "F32"}
@@ -274,8 +273,3 @@ def _base_files_by_shard(base: CheckpointLayout, instruct: CheckpointLayout) -> 
         shard.file: tuple(sorted(file for file, holder in owner.items() if holder == shard.file))
         for shard in instruct.shards
     }
-
-
-def plan_digest(plan: MergePlan) -> str:
-    """Return `sha256:<hex>` over the canonical JSON of every output shard's plan."""
-    return "sha256:" + hashlib.sha256(canonical_json([shard.as_record() for shard in plan.shards])).hexdigest()

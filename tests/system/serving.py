@@ -40,16 +40,25 @@ class Service:
         return self.client.get(f"/v1/merges/{job_id}").raise_for_status().json()
 
     def wait(self, job_id: str, seconds: float = 120) -> dict[str, Any]:
-        """Wait until a job has ended."""
-        return wait_for(lambda: (job := self.job(job_id))["state"] in TERMINAL and job, seconds)
+        """Wait until a job has ended, also while the API is away."""
 
-    def worker(self, name: str) -> psutil.Process:
-        """Return the Celery parent process of the worker called `name`."""
-        for process in psutil.Process(self.process.pid).children(recursive=True):
-            command = process.cmdline()
-            if f"{name}@%h" in command and process.parent() and f"{name}@%h" not in process.parent().cmdline():
+        def ended() -> dict[str, Any] | None:
+            try:
+                job = self.job(job_id)
+            except httpx.TransportError:
+                return None
+            return job if job["state"] in TERMINAL else None
+
+        return wait_for(ended, seconds)
+
+    def child(self, name: str) -> psutil.Process:
+        """Return the process that `serve` calls `name`: redis, api, control, merge1."""
+        sign = {"redis": "redis-server", "api": "crossfade_api"}.get(name, f"{name}@%h")
+        for process in psutil.Process(self.process.pid).children():
+            words = [Path(word).name for word in " ".join(process.cmdline()).split() if "unixsocket:" not in word]
+            if sign in words:
                 return process
-        raise AssertionError(f"no worker {name} runs")
+        raise AssertionError(f"no {name} runs")
 
 
 def wait_for(ask: Any, seconds: float) -> Any:

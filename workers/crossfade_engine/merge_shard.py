@@ -21,8 +21,8 @@ from crossfade_engine.streams import OutputStream, PassDigest, RereadDigest, Scr
 RING: Final = 4
 BUDGET_BYTES: Final = 24 << 20
 MAX_CHUNK_BYTES: Final = 1 << 20
-"""Half a million bf16 elements: large enough to make each call cheap, small enough to stay in cache. Of 0.5, 1, 2 and
-4 MiB the fastest here (docs/performance.md)."""
+"""Half a million bf16 elements: large enough to make each call cheap, small enough to stay in cache. As fast as 2 MiB
+here, in half the memory; 4 MiB is slower (docs/performance.md)."""
 THREADS_PER_CORE: Final = 2
 """A thread that writes past the page cache waits for the disk; another one hashes meanwhile (docs/performance.md)."""
 

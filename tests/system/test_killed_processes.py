@@ -1,4 +1,4 @@
-"""SIGKILL of a merge worker in the middle of a job: the job ends, with the same bytes as an undisturbed run."""
+"""SIGKILL of any process in the middle of a job: the job ends, with the same bytes as an undisturbed run."""
 
 import json
 import os
@@ -21,7 +21,7 @@ from crossfade_stores.engine import create_store_engine
 from crossfade_stores.job_store import SqlJobStore
 from crossfade_stores.queue import CeleryTaskQueue
 from tests.bench.make_pair import make_pair
-from tests.system.serving import CLI, kill_tree, serving, wait_for
+from tests.system.serving import CLI, Service, kill_tree, serving, wait_for
 
 LAMBDAS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 PAIR_BYTES = 330_000_000
@@ -54,22 +54,33 @@ def digests(outputs: Any) -> dict[tuple[float, str], str]:
     }
 
 
-def test_a_killed_worker_of_the_embedded_service_changes_no_byte(
-    models: Path, undisturbed: dict[tuple[float, str], str], tmp_path: Path
+@pytest.mark.parametrize("name", ["merge1", "control", "api", "redis"])
+def test_a_killed_process_of_the_embedded_service_changes_no_byte(
+    name: str, models: Path, undisturbed: dict[tuple[float, str], str], tmp_path: Path
 ) -> None:
-    with serving(
-        tmp_path, {"models": models}, lease_seconds=LEASE_SECONDS, sweep_seconds="0.3", threads="1"
-    ) as service:
+    settings = {"lease_seconds": LEASE_SECONDS, "sweep_seconds": "0.3"}
+    with serving(tmp_path, {"models": models}, threads=1, **settings) as service:
         accepted = service.submit(base="local://models/base", instruct="local://models/instruct", lambdas=LAMBDAS)
         wait_for(lambda: service.job(accepted["id"])["progress"]["bytes_done"] > 0, 60)
-        kill_tree(service.worker("merge1"))
         during = service.job(accepted["id"])
+        victim = service.child(name)
+        kill_tree(victim)
+        victim.wait(10)
         assert during["state"] == "RUNNING"
         assert during["progress"]["units_done"] < during["progress"]["units_total"]
         job = service.wait(accepted["id"])
+        again = wait_for(lambda: restarted(service, name), 60)
+        assert again.pid != victim.pid
     assert job["state"] == "SUCCEEDED", job["error"]
     assert digests((output["lambda"], output["files"]) for output in job["outputs"]) == undisturbed
     assert not (tmp_path / "outputs" / ".crossfade-staging").exists()
+
+
+def restarted(service: Service, name: str) -> psutil.Process | None:
+    try:
+        return service.child(name)
+    except AssertionError:
+        return None
 
 
 def test_workers_on_postgresql_and_a_redis_by_url_survive_a_kill_each(

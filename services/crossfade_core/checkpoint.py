@@ -143,7 +143,7 @@ def parse_index(raw: bytes, file: str = INDEX_FILE) -> dict[str, str]:
         IndexMalformed: Not a JSON object with a `weight_map` of text to text.
         DuplicateKey: A name stands twice.
         IndexUnsafePath: A file name is a path, climbs, or is not a `.safetensors` file. With a remote source such a
-            name can fetch another tenant's repo with the service's token (facts.md).
+            name can fetch another tenant's repo with the service's token: clients join it to a URL unchecked.
     """
     weight_map = load_object(raw, file, IndexMalformed).get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:

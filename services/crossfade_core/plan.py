@@ -1,6 +1,6 @@
 """Pair two checkpoints: one row per tensor of their union, output shards, byte ranges and cost, from headers alone.
 
-Decides what happens to every tensor and why (numerics.md, pairing rules); never reads a tensor's bytes. A plan is a
+Decides what happens to every tensor and why (docs/numerics.md); never reads a tensor's bytes. A plan is a
 value: it can be printed, priced, stored and tested. Output shards mirror the instruct checkpoint's files; inside a
 file the order is the instruct file's, wider dtypes first, as the format's own writer orders them, so that every
 tensor starts at a multiple of its element size.

@@ -79,7 +79,7 @@ def _finite_strength(lam: float) -> float:
 
 
 def as_float32(lam: float) -> float:
-    """Return the float32 that torch.lerp rounds `lam` to (numerics.md: λ is rounded to float32 first)."""
+    """Return the float32 that torch.lerp rounds `lam` to (docs/numerics.md)."""
     rounded: float = struct.unpack("<f", struct.pack("<f", lam))[0]
     return rounded
 

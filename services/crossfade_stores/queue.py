@@ -14,7 +14,7 @@ from crossfade_core.errors import QueueUnavailable
 from crossfade_core.messages import QUEUE_OF, TaskName
 
 VISIBILITY_SECONDS: Final = 24 * 3600
-"""After this long Redis delivers an unacknowledged message again, even while its task runs (facts.md)."""
+"""After this long Redis delivers an unacknowledged message again, even while its task runs (docs/adr/0003)."""
 
 _CONNECT_SECONDS: Final = 2.0
 _ANSWER_SECONDS: Final = 2.0

@@ -1,4 +1,4 @@
-"""The contract of numerics.md in numpy, sharing no line and no library call with the engine.
+"""The contract of docs/numerics.md in numpy, sharing no line and no library call with the engine.
 
 torch.lerp is defined by two formulas, each with one fused multiply-add: with d = fl(i − b),
 fma(λ, d, b) where |λ| < 1/2, else fma(λ − 1, d, i) (ATen/native/Lerp.h). numpy has no fma, so it is made from float64:

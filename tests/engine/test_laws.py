@@ -111,7 +111,7 @@ def test_lambda_0_and_1_keep_infinities_payloads_and_signs_of_zero(dtype, device
 
 
 def test_strengths_are_rounded_to_float32_first():
-    """Else a λ given as float64 would give other bits on near-ties (facts.md)."""
+    """Else a λ given as float64 would give other bits on near-ties."""
     pair = Pair(*({"w": tensor} for tensor in make_tensors("any bits", ("F32", "F32"), (10_000,), 2)))
     nearest = float(np.float32(0.1))
     sweep = run_sweep(memory_source(pair.base), memory_source(pair.instruct), [0.1, nearest, 1e-60, 1 - 1e-12])

@@ -1,6 +1,6 @@
 """Where the arithmetic runs: the one seam between the pass and a processor.
 
-Both devices compute torch.lerp: float32, one fused multiply-add an element, rounded once to nearest even (numerics.md).
+Both devices compute torch.lerp: float32, one fused multiply-add an element, rounded once (docs/numerics.md).
 """
 
 from typing import Protocol

@@ -1,6 +1,6 @@
 """Fill slots: read both parents' bytes of a chunk once, and decide for each piece whether it is computed or copied.
 
-Identical tensors are copied, never computed (numerics.md): lerp(x, x) is not x for −0.0, ±inf and NaN. Equality is a
+Identical tensors are copied, never computed (docs/numerics.md): lerp(x, x) is not x for −0.0, ±inf, NaN. Equality is a
 fact of the whole tensor, so that chunk borders cannot change a byte. It is decided lazily: while all pieces so far were
 equal and hold none of those values, copying and computing give the same bytes and the question can wait. Only an equal
 piece with such a value before any difference makes the loader read on ahead; so does F64, which computing would round.

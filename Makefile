@@ -36,7 +36,8 @@ format: $(VENV)/.dev ## Format and fix what can be fixed
 api-without-torch: ## Prove in a fresh environment that the API needs no torch
 	bash infra/ci/api_without_torch.sh
 
-bench: $(VENV)/.dev ## Measure the streaming pass against cp, openssl and a plain loop (5 GB of scratch)
+bench: $(VENV)/.dev ## Measure a sweep against cp, openssl, a plain loop and mergekit (15 minutes, 30 GB of scratch)
+	@PYTHON=$(PYTHON) bash tests/bench/install_peer.sh
 	$(BIN)/python -m tests.bench.sweep_bench $(BENCH)
 
 demo-pair: $(VENV)/.dev ## Train the demo pair again into ./demo-out/pair (15 minutes on two cores)
@@ -46,7 +47,7 @@ system-packages: $(VENV)/.dev
 	@bash infra/ci/system_packages.sh
 
 clean: ## Remove what demo and tests made
-	rm -rf $(VENV) demo-out .crossfade .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .bench demo-out .crossfade .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -18,6 +18,7 @@ from starlette.responses import Response
 from typing_extensions import TypedDict  # pydantic needs this one below Python 3.12
 
 from crossfade_core import errors
+from crossfade_core.spec import INSTRUCT_KINDS
 
 log = structlog.get_logger()
 
@@ -29,7 +30,13 @@ STATUS: Final[dict[type[errors.CrossfadeError], int]] = {
     errors.InvalidSpec: 422,
     errors.CheckpointError: 422,
     errors.PlanRefused: 422,
+    errors.QuantisationUnsupported: 422,
+    errors.TokensConflict: 422,
+    errors.ScheduleRefused: 422,
+    errors.MergeRefused: 422,
     errors.TensorsDiffer: 422,
+    errors.NonFinite: 422,
+    errors.OutputOverflow: 422,
     errors.SourceError: 502,
     errors.UnknownRoot: 422,
     errors.PathOutsideRoot: 422,
@@ -217,6 +224,8 @@ def _invalid_field(item: Mapping[str, Any]) -> InvalidField:
         return {"pointer": "/".join(map(str, item["loc"])), "message": item["msg"]}
     if not path and item["type"] in ("missing", "model_attributes_type"):
         return {"pointer": "#", "message": "a JSON object is expected, sent as Content-Type: application/json"}
+    if path[:1] == ["instruct"] and path[1:2] in [[kind] for kind in INSTRUCT_KINDS]:
+        path = [path[0], *path[2:]]
     return {"pointer": _json_pointer(path), "message": item["msg"].removeprefix("Value error, ")}
 
 

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from crossfade_core.errors import Blame
 from crossfade_core.job import Job, JobState, Output, OutputState, Phase, Progress
-from crossfade_core.spec import MergeSpec
+from crossfade_core.spec import MergeSpec, Statistics
 
 
 class View(BaseModel):
@@ -85,6 +85,24 @@ class ErrorView(View):
     details: dict[str, Any]
 
 
+class FiguresView(View):
+    """What one λ really did to the whole output; null where there is nothing to divide by, or no finite number."""
+
+    model_config = ConfigDict(extra="allow")
+
+    method: Statistics = Field(description="Over every element, or over one block in sixteen.")
+    requested: float = Field(
+        description="λ; under a schedule the mean strength, weighted by the delta.", examples=[0.1]
+    )
+    realised: float | None = Field(description="λ̂: how far the output really moved along the delta.", examples=[0.0268])
+    relative_delta_norm: float | None = Field(description="How far it moved from the base, relative to its norm.")
+    unchanged_share: float | None = Field(description="Share of elements that equal the base's.")
+    rounding_error: float | None = Field(description="Distance from the exact merge, relative to the intended step.")
+    base_non_finite: tuple[int, int] = Field(description="NaN and infinities in the base.")
+    instruct_non_finite: tuple[int, int] = Field(description="NaN and infinities in the instruct side.")
+    overflowed: int = Field(description="Results too large for the output's dtype.")
+
+
 class OutputView(View):
     """The checkpoint of one λ."""
 
@@ -94,11 +112,14 @@ class OutputView(View):
     uri: str | None = Field(description="Where it was published.")
     size_bytes: int | None = Field(description="All its files together, once published.")
     files: list[FileView]
+    figures: FiguresView | None = Field(description="What its λ really did, once published.")
+    warnings: list[str] = Field(description="What to know before trusting it, with the cures.")
     error: ErrorView | None
 
     @classmethod
     def of(cls, output: Output) -> Self:
         """Show one output."""
+        told = output.statistics or {}
         files = [FileView.model_validate({"name": name, **facts}) for name, facts in sorted(output.files.items())]
         return cls(
             lam=output.lam,
@@ -107,6 +128,8 @@ class OutputView(View):
             uri=output.uri,
             size_bytes=sum(file.size_bytes for file in files) if files else None,
             files=files,
+            figures=_figures(told),
+            warnings=told.get("warnings", []),
             error=_error(output.error),
         )
 
@@ -157,7 +180,7 @@ class JobView(View):
             started_at=job.started_at,
             finished_at=job.finished_at,
             progress=ProgressView.of(job, progress, now),
-            plan=None if job.plan_summary is None else PlanView.model_validate(job.plan_summary),
+            plan=None if job.public_plan is None else PlanView.model_validate(job.public_plan),
             outputs=[OutputView.of(output) for output in outputs],
             error=_error(job.error),
             links=LinksView.of(job),
@@ -175,6 +198,11 @@ class HealthView(View):
     """The process is up, or everything it needs is."""
 
     status: Literal["ok", "ready"]
+
+
+def _figures(told: dict[str, Any]) -> FiguresView | None:
+    figures = {name: value for name, value in told.items() if name != "warnings"}
+    return FiguresView.model_validate(figures) if figures else None
 
 
 def _error(record: dict[str, Any] | None) -> ErrorView | None:

@@ -20,8 +20,21 @@ from crossfade_cli.options import (
     Overwrite,
     TokenizerFrom,
     Url,
+    Write,
     read_pairs,
     read_spec,
+)
+from crossfade_cli.terms import (
+    MINUS_HELP,
+    Policy,
+    RoundingOption,
+    Rule,
+    Schedule,
+    Seed,
+    Skip,
+    StatisticsOption,
+    read_skip,
+    read_terms,
 )
 
 if TYPE_CHECKING:
@@ -71,6 +84,16 @@ def merge(  # noqa: PLR0913, PLR0917 (to typer an option is an argument)
     overwrite: Overwrite = False,
     tokenizer_from: TokenizerFrom = None,
     allow_extrapolation: AllowExtrapolation = False,
+    minus: Annotated[Path | None, typer.Option(metavar="REFERENCE", help=MINUS_HELP)] = None,
+    skip: Skip = None,
+    schedule: Schedule = None,
+    rule: Rule = None,
+    policy: Policy = None,
+    rounding: RoundingOption = None,
+    seed: Seed = None,
+    statistics: StatisticsOption = None,
+    is_dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and stop.")] = False,
+    write: Annotated[Write, typer.Option(help="auto: past the page cache where the disk can; buffered: never.")] = Write.AUTO,
     threads: Annotated[int, typer.Option(min=0, help="0 is two a core.")] = 0,
     as_json: Json = False,
 ) -> None:
@@ -78,6 +101,9 @@ def merge(  # noqa: PLR0913, PLR0917 (to typer an option is an argument)
     from crossfade_cli import local
 
     with local.MergeProcess() as process:
+        terms = read_terms(
+            schedule=schedule, rules=rule, policies=policy, rounding=rounding, seed=seed, statistics=statistics
+        )
         spec = read_spec(
             lambdas,
             out_dtype=out_dtype,
@@ -85,9 +111,17 @@ def merge(  # noqa: PLR0913, PLR0917 (to typer an option is an argument)
             output_name=output_name,
             overwrite=overwrite,
             allow_extrapolation=allow_extrapolation,
+            skip=read_skip(minus, skip),
+            **terms,
         )
-        folders = {"base": base, "instruct": instruct, "out": out}
-        job = {name: str(folder.absolute()) for name, folder in folders.items()} | {"spec": spec, "threads": threads}
+        folders = {"base": base, "instruct": instruct, "reference": minus, "out": out}
+        job = {
+            **{name: str(folder.absolute()) for name, folder in folders.items() if folder is not None},
+            "spec": spec,
+            "threads": threads,
+            "dry_run": is_dry_run,
+            "write": write.value,
+        }
         local.merge(process, job, as_json=as_json)
 
 
@@ -102,6 +136,14 @@ def submit(  # noqa: PLR0913, PLR0917 (to typer an option is an argument)
     label: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="Kept with the job.")] = None,
     tokenizer_from: TokenizerFrom = None,
     allow_extrapolation: AllowExtrapolation = False,
+    minus: Annotated[str | None, typer.Option(metavar="REFERENCE", help=MINUS_HELP)] = None,
+    skip: Skip = None,
+    schedule: Schedule = None,
+    rule: Rule = None,
+    policy: Policy = None,
+    rounding: RoundingOption = None,
+    seed: Seed = None,
+    statistics: StatisticsOption = None,
     is_watched: Annotated[bool, typer.Option("--watch", help="Follow the job to its end.")] = False,
     url: Url = DEFAULT_URL,
     as_json: Json = False,
@@ -109,20 +151,36 @@ def submit(  # noqa: PLR0913, PLR0917 (to typer an option is an argument)
     """Submit a merge job to a service."""
     from crossfade_cli import remote
 
+    terms = read_terms(
+        schedule=schedule, rules=rule, policies=policy, rounding=rounding, seed=seed, statistics=statistics
+    )
+    skipped = read_skip(minus, skip)
     spec = read_spec(
         lambdas,
         out_dtype=out_dtype,
         tokenizer_from=tokenizer_from,
         base=base,
-        instruct=instruct,
+        instruct={"delta_of": [instruct, minus], "skip": skipped} if minus else instruct,
         destination=destination,
         output_name=output_name,
         overwrite=overwrite,
         allow_extrapolation=allow_extrapolation,
         labels=read_pairs(label or [], "--label"),
+        **terms,
     )
     with _connect(url) as client:
         remote.submit(client, spec, is_watched=is_watched, as_json=as_json)
+
+
+def inspect(
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH", help="An output's folder, or a folder of outputs.")],
+    tensors: Annotated[int, typer.Option(min=0, metavar="N", help="List the N tensors that stray most.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Show what the λ of published outputs really did, from their lineage.json."""
+    from crossfade_cli import inspect_output
+
+    inspect_output.inspect(paths, tensor_count=tensors, as_json=as_json)
 
 
 def watch(job_id: JobIdArgument, url: Url = DEFAULT_URL, as_json: Json = False) -> None:

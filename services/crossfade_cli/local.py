@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from typing import IO, Any, Self
 
-from crossfade_cli.printing import print_json
+from crossfade_cli.printing import print_json, print_warnings
 from crossfade_cli.progress import Show, open_progress
 from crossfade_core.errors import ProcessFailed, ProgramMissing, Reported
 
@@ -32,15 +32,16 @@ class LocalProgress:
 
 @dataclass
 class LocalResult:
-    """What a merge said by its end: the plan's summary, the outputs, the figures of the event `done`."""
+    """What a merge said by its end: the plan in numbers and its exceptions, the outputs, the figures of `done`."""
 
     plan: dict[str, Any] = field(default_factory=dict)
+    exceptions: list[dict[str, str]] = field(default_factory=list)
     outputs: list[dict[str, Any]] = field(default_factory=list)
     figures: dict[str, Any] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         """Return the one document that `--json` prints."""
-        return {"plan": self.plan, "outputs": self.outputs, **self.figures}
+        return {"plan": self.plan, "exceptions": self.exceptions, "outputs": self.outputs, **self.figures}
 
 
 class MergeProcess:
@@ -104,7 +105,7 @@ class MergeProcess:
         for event in self._events(job):
             match event["event"]:
                 case "plan":
-                    result.plan = event["summary"]
+                    result.plan, result.exceptions = event["summary"], event.get("exceptions", [])
                 case "progress":
                     show(LocalProgress(event["bytes_done"], event["bytes_total"]))
                 case "output":
@@ -140,25 +141,52 @@ class MergeProcess:
 
 
 def merge(process: MergeProcess, job: Mapping[str, object], *, as_json: bool) -> None:
-    """Give `process` the job, show its progress, then its outputs.
+    """Give `process` the job, show its progress, then its outputs; or the plan alone, where it is a dry run.
 
     Args:
         process: A merging process that has no job yet.
-        job: {base, instruct, out: absolute paths; spec: the merge spec's options; threads: 0 for all cores}.
+        job: {base, instruct, out, and for a chain reference: absolute paths; spec: the merge spec's options, with the
+            chain's skip beside them; threads: 0 for all cores; dry_run; write: auto or buffered}.
         as_json: Whether to print one JSON document and nothing else.
 
     Raises:
         CrossfadeError: The merge failed.
     """
-    with open_progress(is_quiet=as_json) as show:
-        result = process.run(job, show)
+    is_dry_run = bool(job.get("dry_run"))
+    try:
+        with open_progress(is_quiet=as_json or is_dry_run) as show:
+            result = process.run(job, show)
+    except Reported as error:
+        if is_dry_run and not as_json:
+            _print_refusals(error.record)
+        raise
     if as_json:
         print_json(result.as_json())
-        return
+    elif is_dry_run:
+        from crossfade_cli.plan_table import print_plan
+
+        print_plan(result.plan, result.exceptions)
+    else:
+        _print_outputs(result)
+
+
+def _print_refusals(record: Mapping[str, Any]) -> None:
+    refusals = record.get("details", {}).get("refusals")
+    if refusals:
+        from crossfade_cli.plan_table import print_refusals
+
+        print_refusals(refusals)
+
+
+def _print_outputs(result: LocalResult) -> None:
     from crossfade_cli.tables import print_outputs, rows_of_output
 
-    rows = [rows_of_output(output["lambda"], output["path"], output["files"]) for output in result.outputs]
+    rows = [
+        rows_of_output(output["lambda"], output["path"], output["files"], output.get("figures"))
+        for output in result.outputs
+    ]
     print_outputs([row for of_output in rows for row in of_output])
+    print_warnings({output["name"]: output.get("warnings", ()) for output in result.outputs})
 
 
 def _event(line: str) -> dict[str, Any]:

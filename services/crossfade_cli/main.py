@@ -26,6 +26,16 @@ _COMMANDS: dict[str, tuple[Callable[..., None], tuple[str, ...]]] = {
         (
             "crossfade merge ./base ./instruct --lambda 0:1:0.1 --out ./sweep",
             "crossfade merge ./base ./instruct --lambda 0.7 --out ./merged --out-dtype float32",
+            "crossfade merge ./base ./adapter --lambda 0.5 --out ./merged --rule '*mlp*=0.5' --rule '*=1' --dry-run",
+            "crossfade merge ./new-base ./chat --minus ./old-base --skip '*embed*' --lambda 1 --out ./merged",
+        ),
+    ),
+    "inspect": (
+        commands.inspect,
+        (
+            "crossfade inspect ./sweep",
+            "crossfade inspect ./sweep/instruct-pad-0.1 --tensors 10",
+            "crossfade inspect ./sweep --json",
         ),
     ),
     "submit": (
@@ -33,6 +43,7 @@ _COMMANDS: dict[str, tuple[Callable[..., None], tuple[str, ...]]] = {
         (
             f"{_SUBMIT} --lambda 0:1:0.1 --destination outputs --watch",
             f"{_SUBMIT} --lambda 0.7 --destination outputs --label team=eval --json",
+            f"{_SUBMIT} --lambda 0.1 --destination outputs --rounding stochastic --policy one_sided=copy",
         ),
     ),
     "watch": (commands.watch, ("crossfade watch ID", "CROSSFADE_URL=https://merge.example.org crossfade watch ID")),
@@ -43,7 +54,8 @@ _COMMANDS: dict[str, tuple[Callable[..., None], tuple[str, ...]]] = {
 """Every command and its examples, in the order of the help."""
 
 
-def _build() -> typer.Typer:
+def build() -> typer.Typer:
+    """Return the command line, wired up."""
     app = typer.Typer(rich_markup_mode=None, add_completion=False, pretty_exceptions_enable=False)
     app.callback()(crossfade)
     for name, (command, examples) in _COMMANDS.items():
@@ -71,7 +83,7 @@ def crossfade(
 def main() -> NoReturn:
     """Run the command line and exit: 0 done, 1 the work failed, 2 wrong usage, 130 interrupted."""
     try:
-        code = _build()(args=sys.argv[1:] or ["--help"], prog_name="crossfade", standalone_mode=False)
+        code = build()(args=sys.argv[1:] or ["--help"], prog_name="crossfade", standalone_mode=False)
     except CrossfadeError as error:
         _report(error.message, error.as_record())
         sys.exit(1)

@@ -25,6 +25,13 @@ class Parent(StrEnum):
     BASE = "base"
 
 
+class Write(StrEnum):
+    """`crossfade_registries.config.WriteStrategy`."""
+
+    AUTO = "auto"
+    BUFFERED = "buffered"
+
+
 Lambdas = Annotated[
     list[str],
     typer.Option("--lambda", metavar="LIST", help="Strengths: 0:1:0.1 (STOP included), 0,0.25,1, or several --lambda."),
@@ -42,7 +49,10 @@ OutputName = Annotated[
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace outputs of the same name.")]
 TokenizerFrom = Annotated[
     Parent | None,
-    typer.Option(help="The parent whose config, tokenizer and chat template the outputs carry. [default: instruct]"),
+    typer.Option(
+        help="The parent whose config, tokenizer and chat template the outputs carry. "
+        "[default: instruct; base with --minus]"
+    ),
 ]
 AllowExtrapolation = Annotated[bool, typer.Option("--allow-extrapolation", help="Allow λ below 0 or above 1.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines on stdout, and nothing else there.")]

@@ -2,8 +2,20 @@
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+
+def plain(words: str) -> str:
+    """Return a stranger's words with what a terminal would act on shown as its escape."""
+    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in words)
+
+
+def print_warnings(warnings: Mapping[str, Sequence[str]]) -> None:
+    """Print what is to be known of each output, by its name, on stderr."""
+    for name, of_output in warnings.items():
+        for warning in of_output:
+            print_line(plain(f"warning: {name}: {warning}"))
 
 
 def print_json(value: Mapping[str, Any]) -> None:

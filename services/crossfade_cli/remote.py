@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import typer
 
 from crossfade_cli.client import Client
-from crossfade_cli.printing import print_json, print_line
+from crossfade_cli.printing import print_json, print_line, print_warnings
 from crossfade_cli.progress import open_progress
 from crossfade_cli.tables import print_job, print_jobs, print_outputs, rows_of_job
 from crossfade_cli.views import JobView
@@ -45,6 +45,7 @@ def watch(client: Client, job_id: str, *, as_json: bool) -> None:
         print_json(job.as_json())
     else:
         print_outputs(rows_of_job(job))
+        print_warnings(_warnings(job))
     _require_success(job)
 
 
@@ -74,6 +75,7 @@ def show(client: Client, job_id: str, *, as_json: bool) -> None:
         print_json(job.as_json())
     else:
         print_job(job)
+        print_warnings(_warnings(job))
     if job.state in (JobState.FAILED, JobState.PARTIALLY_SUCCEEDED, JobState.CANCELLED):
         _require_success(job)
 
@@ -89,6 +91,10 @@ def cancel(client: Client, job_id: str, *, as_json: bool) -> None:
         print_json(job.as_json())
     else:
         typer.echo(f"job {job.id} is {job.state}")
+
+
+def _warnings(job: JobView) -> dict[str, tuple[str, ...]]:
+    return {output.name: output.warnings for output in job.outputs}
 
 
 def _require_success(job: JobView) -> None:

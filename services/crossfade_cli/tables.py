@@ -29,20 +29,31 @@ class OutputRow:
     location: str
     size_bytes: int | None = None
     sha256: str = ""
+    realised: float | None = None
 
 
-def rows_of_output(lam: float, location: str, files: Iterable[Mapping[str, Any]]) -> list[OutputRow]:
+def rows_of_output(
+    lam: float, location: str, files: Iterable[Mapping[str, Any]], figures: Mapping[str, Any] | None = None
+) -> list[OutputRow]:
     """Return a row for each safetensors file, by name.
 
     Args:
         lam: The strength.
         location: The output's folder, as a path or `file://` URI.
         files: Each {name, size_bytes, sha256}.
+        figures: What the strength really did; `realised` is read.
     """
+    realised = (figures or {}).get("realised")
     folder = unquote(urlsplit(location).path).rstrip("/") if location.startswith("file://") else location.rstrip("/")
     weights = sorted((file for file in files if file["name"].endswith(".safetensors")), key=lambda file: file["name"])
     return [
-        OutputRow(lam, f"{folder}/{file['name']}", file["size_bytes"], file["sha256"].removeprefix("sha256:"))
+        OutputRow(
+            lam,
+            f"{folder}/{file['name']}",
+            file["size_bytes"],
+            file["sha256"].removeprefix("sha256:"),
+            realised if isinstance(realised, int | float) else None,
+        )
         for file in weights
     ]
 
@@ -52,22 +63,28 @@ def rows_of_job(job: "JobView") -> list[OutputRow]:
     rows = []
     for output in job.outputs:
         files = [file.as_json() for file in output.files]
-        found = rows_of_output(output.lam, output.uri, files) if output.uri else []
+        found = rows_of_output(output.lam, output.uri, files, output.figures) if output.uri else []
         why = f": {output.error.message}" if output.error else ""
         rows += found or [OutputRow(output.lam, f"{output.name} ({output.state.lower()}{why})")]
     return rows
 
 
 def print_outputs(rows: Sequence[OutputRow], console: Console | None = None) -> None:
-    """Print λ, path, size and SHA-256 of each row; a narrow terminal gets the digests' first 12 digits."""
-    console = console or _stdout()
+    """Print λ, path, size and SHA-256 of each row, and λ̂ where it is known.
+
+    A narrow terminal gets the digests' first 12 digits.
+    """
+    console = console or stdout_console()
     locations = [_near(row.location) if console.is_terminal else row.location for row in rows]
     is_narrow = max(map(len, locations), default=0) + 64 + _BESIDE_PATH_AND_DIGEST > console.width
-    table = _table("λ", "path", "size", "SHA-256")
+    strengths = ["λ", "λ̂"] if any(row.realised is not None for row in rows) else ["λ"]
+    table = new_table(*strengths, "path", "size", "SHA-256")
     for row, location in zip(rows, locations, strict=True):
         size = "" if row.size_bytes is None else decimal(row.size_bytes)
         digest = f"{row.sha256[:_SHORT_DIGEST]}…" if is_narrow and row.sha256 else row.sha256
-        table.add_row(repr(row.lam), Text(location, overflow="fold"), size, digest)
+        realised = "" if row.realised is None else f"{row.realised:.4g}"
+        told = [repr(row.lam), realised][: len(strengths)]
+        table.add_row(*told, Text(location, overflow="fold"), size, digest)
     console.print(table)
     if is_narrow and any(row.sha256 for row in rows):
         console.print("digests are shortened for this terminal; a pipe or --json gets all of them", style="dim")
@@ -75,25 +92,25 @@ def print_outputs(rows: Sequence[OutputRow], console: Console | None = None) -> 
 
 def print_jobs(jobs: Sequence["JobView"], console: Console | None = None) -> None:
     """Print a line for each job."""
-    table = _table("id", "state", "done", "λ", "created", "instruct")
+    table = new_table("id", "state", "done", "λ", "created", "instruct")
     for job in jobs:
         far = job.progress
         done = f"{100 * far.bytes_done // far.bytes_total}%" if far.bytes_total else ""
         lambdas = str(len(job.spec.get("lambdas", ())))
-        instruct = Text(str(job.spec.get("instruct", "")), overflow="fold")
+        instruct = Text(_instruct(job), overflow="fold")
         table.add_row(Text(job.id, overflow="fold"), job.state, done, lambdas, job.created_at[:19], instruct)
-    (console or _stdout()).print(table)
+    (console or stdout_console()).print(table)
 
 
 def print_job(job: "JobView", console: Console | None = None) -> None:
     """Print a job: what it is, where it stands, its outputs."""
-    console = console or _stdout()
+    console = console or stdout_console()
     far = job.progress
     facts = {
         "job": job.id,
         "state": f"{job.state}, {job.phase}" if job.phase else job.state,
         "base": job.spec.get("base", ""),
-        "instruct": job.spec.get("instruct", ""),
+        "instruct": _instruct(job),
         "done": f"{decimal(far.bytes_done)} of {decimal(far.bytes_total)}",
         "error": job.error.message if job.error else "",
     }
@@ -103,14 +120,25 @@ def print_job(job: "JobView", console: Console | None = None) -> None:
     print_outputs(rows_of_job(job), console)
 
 
-def _table(*columns: str) -> Table:
+def _instruct(job: "JobView") -> str:
+    """Return the instruct side: a source, or a difference of two."""
+    match job.spec.get("instruct", ""):
+        case {"delta_of": [tuned, origin]}:
+            return f"{tuned} − {origin}"
+        case instruct:
+            return str(instruct)
+
+
+def new_table(*columns: str) -> Table:
+    """Return an empty table in the style of all."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
         table.add_column(column, justify="right" if column in ("size", "done") else "left")
     return table
 
 
-def _stdout() -> Console:
+def stdout_console() -> Console:
+    """Return what prints on stdout; off a terminal it has room for everything."""
     is_terminal = sys.stdout.isatty()
     return Console(highlight=False, markup=False, width=None if is_terminal else _WIDTH_ELSEWHERE)
 

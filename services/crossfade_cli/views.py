@@ -45,6 +45,8 @@ class OutputView(_View):
     state: str
     uri: str | None = None
     files: tuple[OutputFile, ...] = ()
+    figures: dict[str, Any] | None = None
+    warnings: tuple[str, ...] = ()
     error: ErrorView | None = None
 
 

@@ -8,9 +8,17 @@
     │   ├── BadOffset               ├── TensorOverlap         ├── TensorHole
     │   ├── DataTruncated           ├── TrailingData
     │   ├── IndexMalformed          ├── IndexUnsafePath       ├── IndexMissingFile
-    │   ├── IndexMissingTensor      ├── TensorNotIndexed      └── NoCheckpoint
-    ├── PlanRefused                 the two checkpoints do not pair; every reason is listed
-    ├── TensorsDiffer               a tensor that must be equal in both parents is not
+    │   ├── IndexMissingTensor      ├── TensorNotIndexed      ├── NoCheckpoint
+    │   ├── ConfigMalformed         ├── TokenizerMalformed
+    │   └── AdapterMalformed        └── AdapterUnsupported    an adapter of a kind that is not merged
+    ├── PlanRefused                 the checkpoints do not pair; every reason is listed
+    │   ├── QuantisationUnsupported codes that cannot be turned into numbers here
+    │   ├── TokensConflict          one id means two tokens
+    │   └── ScheduleRefused         a rule matches no tensor, or a tensor no rule or two
+    ├── MergeRefused                what the headers could not tell, found in the numbers
+    │   ├── TensorsDiffer           a tensor that must be equal in both parents is not
+    │   ├── NonFinite               a number of a parent is none, or infinite
+    │   └── OutputOverflow          a result is too large for the output's dtype
     ├── SourceError                 reading a checkpoint
     │   ├── UnknownRoot  ├── PathOutsideRoot  ├── SourceNotFound  ├── SourceChanged
     │   ├── ShortRead    └── SourceUnavailable
@@ -141,6 +149,22 @@ class NoCheckpoint(CheckpointError):
     code = "no_checkpoint"
 
 
+class ConfigMalformed(CheckpointError):
+    code = "config_malformed"
+
+
+class TokenizerMalformed(CheckpointError):
+    code = "tokenizer_malformed"
+
+
+class AdapterMalformed(CheckpointError):
+    code = "adapter_malformed"
+
+
+class AdapterUnsupported(CheckpointError):
+    code = "adapter_unsupported"
+
+
 class PlanRefused(CrossfadeError):
     """The checkpoints do not pair. `details["refusals"]` lists {tensor, reason}; the count is in the message."""
 
@@ -148,11 +172,47 @@ class PlanRefused(CrossfadeError):
     blame: ClassVar[Blame] = "user"
 
 
-class TensorsDiffer(CrossfadeError):
+class QuantisationUnsupported(PlanRefused):
+    """A checkpoint holds quantised codes of a format that is not dequantised here; the message names the format."""
+
+    code = "quantisation_unsupported"
+
+
+class TokensConflict(PlanRefused):
+    """The parents' tokenizers give one id to two tokens; `details["conflicts"]` lists {id, base, instruct}."""
+
+    code = "tokens_conflict"
+
+
+class ScheduleRefused(PlanRefused):
+    """The schedule does not match every tensor by exactly one rule; `details` names the tensor or the rule."""
+
+    code = "schedule_refused"
+
+
+class MergeRefused(CrossfadeError):
+    """Something in the numbers themselves that the job's policies do not allow; found while streaming."""
+
+    code = "merge_refused"
+    blame: ClassVar[Blame] = "user"
+
+
+class TensorsDiffer(MergeRefused):
     """An integer or bool tensor that must be equal in both parents differs."""
 
     code = "tensors_differ"
-    blame: ClassVar[Blame] = "user"
+
+
+class NonFinite(MergeRefused):
+    """NaN or infinity in a parent's tensor; `details` names tensor, parent and how many."""
+
+    code = "non_finite"
+
+
+class OutputOverflow(MergeRefused):
+    """Finite parents gave a result too large for the output's dtype; `details` names tensor, λ and how many."""
+
+    code = "output_overflow"
 
 
 class SourceError(CrossfadeError):

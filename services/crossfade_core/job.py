@@ -91,6 +91,10 @@ def state_on_cancel(state: JobState) -> JobState:
     return JobState.CANCELLED if state is JobState.QUEUED else JobState.CANCELLING
 
 
+PRIVATE: Final = "private"
+"""Key of a plan summary under which the workers keep what nobody else reads: pinned files, the outputs' index."""
+
+
 @dataclass(frozen=True)
 class Job:
     """One submission. Times are UTC; `error` is `CrossfadeError.as_record()` of what ended it."""
@@ -108,10 +112,20 @@ class Job:
     plan_summary: dict[str, Any] | None = None
     error: dict[str, Any] | None = None
 
+    @property
+    def public_plan(self) -> dict[str, Any] | None:
+        """The plan in numbers, for everybody; None before it is stored."""
+        if self.plan_summary is None:
+            return None
+        return {key: value for key, value in self.plan_summary.items() if key != PRIVATE}
+
 
 @dataclass(frozen=True)
 class Output:
-    """The checkpoint of one λ. `files` maps a file's name to {size_bytes, sha256} once published."""
+    """The checkpoint of one λ. Once published, `files` maps a file's name to {size_bytes, sha256}.
+
+    `statistics` is what its λ really did: `OutputFigures.as_record()` and `warnings`.
+    """
 
     job_id: JobId
     position: int
@@ -121,6 +135,7 @@ class Output:
     uri: str | None = None
     files: dict[str, dict[str, Any]] = field(default_factory=dict)
     error: dict[str, Any] | None = None
+    statistics: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
-"""What a published checkpoint tells about itself: the lineage record and the model card. Pure: facts in, text out.
+"""What a published checkpoint tells about itself to machines, all of it: the lineage record. Pure: facts in, text out.
 
-The record holds no time of its own making, so that publishing again after a crash gives the same bytes.
+The record holds no time of its own making, so that publishing again after a crash gives the same bytes. What people
+read first is the model card's (`crossfade_core.model_card`).
 """
 
 import json
@@ -8,12 +9,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from crossfade_core.spec import MergeSpec, SourceRef
+from crossfade_core.spec import MergeSpec, Role
 
 LINEAGE_FILE: Final = "lineage.json"
-CARD_FILE: Final = "README.md"
-LINEAGE_SCHEMA: Final = "crossfade.lineage/1"
+LINEAGE_SCHEMA: Final = "crossfade.lineage/2"
 FORMULA: Final = "M(λ) = base + λ·(instruct − base)"
+CHAIN_FORMULA: Final = "M(λ) = base + λ·(A − B)"
+"""Where the instruct side is a chain: A is the role `instruct`, B the role `reference`."""
 
 COMPANION_FILES: Final = (
     "config.json",
@@ -50,9 +52,11 @@ class Lineage:
         job_id: The job that made it.
         created_at: When the job was submitted, ISO 8601 in UTC.
         lam: The strength of this output.
-        base_files: Every input file read from the base, with its digest.
-        instruct_files: The same of the instruct.
+        inputs: Every file read, with its digest, for each role of `spec.sources`.
         plan: `MergePlan.summary()`.
+        exceptions: `MergePlan.exceptions()`: {tensor, action, reason} of all that was not plainly interpolated.
+        config_changes: What config.json says other than the one it was copied from.
+        statistics: What this λ really did: the output's figures, `warnings`, and the figures of `tensors`.
         outputs: Every file of the output but `lineage.json` itself.
         software: Versions that computed the weights, one entry for each distinct set.
     """
@@ -62,70 +66,43 @@ class Lineage:
     job_id: str
     created_at: str
     lam: float
-    base_files: FileFacts
-    instruct_files: FileFacts
+    inputs: Mapping[Role, FileFacts]
     plan: Mapping[str, Any]
+    exceptions: Sequence[Mapping[str, str]]
+    config_changes: Mapping[str, Any]
+    statistics: Mapping[str, Any]
     outputs: FileFacts
     software: Sequence[Mapping[str, str]]
 
 
 def lineage_json(lineage: Lineage) -> bytes:
-    """Return `lineage.json`: what went in, what was asked, what was planned, what computed it, what came out."""
+    """Return `lineage.json`: what went in, what was asked, planned and really done, what computed it, what came out."""
     document = {
         "schema": LINEAGE_SCHEMA,
-        "formula": FORMULA,
+        "formula": formula(lineage.spec),
         "lambda": lineage.lam,
         "job": {"id": lineage.job_id, "created_at": lineage.created_at},
         "spec": lineage.spec.model_dump(mode="json"),
         "spec_digest": lineage.spec_digest,
         "inputs": {
-            "base": {"uri": lineage.spec.base, "files": _sorted(lineage.base_files)},
-            "instruct": {"uri": lineage.spec.instruct, "files": _sorted(lineage.instruct_files)},
+            role: {"uri": uri, "files": _sorted(lineage.inputs.get(role, {}))}
+            for role, uri in lineage.spec.sources.items()
         },
-        "plan": dict(lineage.plan),
+        "plan": {
+            **lineage.plan,
+            "exceptions": [dict(exception) for exception in lineage.exceptions],
+            "config_changes": dict(lineage.config_changes),
+        },
         "software": [dict(versions) for versions in lineage.software],
         "outputs": _sorted(lineage.outputs),
+        "statistics": dict(lineage.statistics),
     }
-    return (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode()
+    return (json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 
-def model_card(spec: MergeSpec, lam: float, job_id: str) -> bytes:
-    """Return `README.md`: front matter the Hub understands, and the formula in words.
-
-    Front matter is YAML; its values are written as JSON strings, which YAML reads as they stand.
-    Source: https://huggingface.co/docs/hub/model-cards#specifying-a-base-model
-    """
-    base, instruct = SourceRef.parse(spec.base).name, SourceRef.parse(spec.instruct).name
-    return f"""---
-base_model:
-- {json.dumps(base, ensure_ascii=False)}
-- {json.dumps(instruct, ensure_ascii=False)}
-base_model_relation: merge
-library_name: transformers
-tags:
-- merge
-- crossfade
-- partial-adaptation
----
-# {instruct} at λ = {lam}
-
-A *partial adaptation* made by crossfade: every floating-point tensor is
-
-    {FORMULA}    with λ = {lam}
-
-λ = 0 is the base, λ = 1 the instruct model. The method: [arXiv 2504.11626](https://arxiv.org/abs/2504.11626).
-
-| | |
-|---|---|
-| base | `{spec.base}` |
-| instruct | `{spec.instruct}` |
-| λ | {lam} |
-| dtype | {spec.out_dtype} |
-| config and tokenizer from | {spec.tokenizer_from} |
-| job | `{job_id}` |
-
-`lineage.json` lists every input and output file with its SHA-256 and the versions that computed this checkpoint.
-""".encode()
+def formula(spec: MergeSpec) -> str:
+    """Return what the outputs are, as a formula: of a model or an adapter, or of a chain."""
+    return FORMULA if isinstance(spec.instruct, str) else CHAIN_FORMULA
 
 
 def _sorted(files: FileFacts) -> dict[str, dict[str, Any]]:

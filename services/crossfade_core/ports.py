@@ -216,8 +216,19 @@ class JobStore(Protocol):
     def release_unit(self, unit_id: UnitId, fence: int) -> None:
         """Give an unfinished unit back: PENDING, no lease. Does nothing when the fence is stale."""
 
-    def publish_output(self, job_id: JobId, position: int, uri: str, files: Mapping[str, Mapping[str, Any]]) -> None:
-        """Mark an output PUBLISHED; event `output.published`. Does nothing the second time."""
+    def publish_output(
+        self,
+        job_id: JobId,
+        position: int,
+        uri: str,
+        files: Mapping[str, Mapping[str, Any]],
+        *,
+        statistics: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Mark an output PUBLISHED; does nothing the second time.
+
+        Event `output.published`, with `realised` and `warnings` of the statistics where there are any.
+        """
 
     def fail_output(self, job_id: JobId, position: int, error: Mapping[str, Any]) -> None:
         """Mark a PENDING output FAILED; event `output.failed`."""

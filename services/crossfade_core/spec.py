@@ -6,16 +6,33 @@ import math
 import re
 import string
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Final, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    model_validator,
+)
 
 OutDtype = Literal["auto", "bfloat16", "float16", "float32"]
 Parent = Literal["instruct", "base"]
+Rounding = Literal["nearest", "stochastic"]
+Statistics = Literal["exact", "sampled"]
+Role = Literal["base", "instruct", "reference"]
+"""Which source: the base; the instruct (a model, an adapter, or A of a chain); B of a chain."""
 
 MAX_LAMBDAS = 64
+_LARGEST_F32: Final = 3.4028234663852886e38
 MAX_LABELS = 32
+MAX_RULES = 64
+MAX_SKIPS = 64
 NAME_FIELDS = ("base", "instruct", "lambda", "job")
 
 _JOB_ID_CHARACTERS: Final = 36
@@ -73,7 +90,7 @@ def _plain_number(value: object) -> object:
 def _finite_strength(lam: float) -> float:
     if not math.isfinite(lam):
         raise ValueError("λ must be finite")
-    if abs(lam) > 3.4028234663852886e38:
+    if abs(lam) > _LARGEST_F32:
         raise ValueError("λ must be finite in float32, the precision the merge computes in")
     return lam + 0.0  # -0.0 becomes 0.0: one strength, one name
 
@@ -139,8 +156,101 @@ Strength = Annotated[float, BeforeValidator(_plain_number), AfterValidator(_fini
 DestinationId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,63}$")]
 
 
+Pattern = Annotated[str, Field(min_length=1, max_length=512)]
+Factor = Annotated[float, BeforeValidator(_plain_number), AfterValidator(_finite_strength)]
+
+
+class DeltaOf(BaseModel):
+    """An instruct side that is a difference: M = base + λ·(A − B), without the tensors that `skip` names.
+
+    Source: Chat Vector, arXiv 2310.04799.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    delta_of: tuple[SourceUri, SourceUri] = Field(description="A, the tuned checkpoint, and B, the one it came from.")
+    skip: Annotated[tuple[Pattern, ...], Field(max_length=MAX_SKIPS)] = Field(
+        default=(), description="Tensors left as the base has them, by name with `*` and `?`: `*embed_tokens*`."
+    )
+
+
+def _kind_of_instruct(value: object) -> str | None:
+    if isinstance(value, str):
+        return "uri"
+    return "chain" if isinstance(value, Mapping | DeltaOf) else None
+
+
+def _canonical_instruct(side: "str | DeltaOf") -> "str | DeltaOf":
+    return _canonical_source(side) if isinstance(side, str) else side
+
+
+INSTRUCT_KINDS: Final = ("uri", "chain")
+"""Tags that pydantic puts behind `instruct` in the place of an error; nobody wrote them."""
+
+InstructSide = Annotated[
+    Annotated[str, Tag("uri")] | Annotated[DeltaOf, Tag("chain")],
+    Discriminator(
+        _kind_of_instruct,
+        custom_error_type="instruct_kind",
+        custom_error_message="a source, local://ROOT/PATH, or {delta_of: [A, B]} expected",
+    ),
+    AfterValidator(_canonical_instruct),
+]
+
+
+class ScheduleRule(BaseModel):
+    """Tensors whose names match `pattern` have the strength factor·λ, or one along a gradient over layers."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    pattern: Pattern = Field(
+        description="Names with `*` and `?`. A last rule of `*` alone takes every tensor that no other rule matches."
+    )
+    factor: Factor | None = Field(default=None, description="Strength as a multiple of λ.")
+    gradient: Annotated[tuple[Factor, ...], Field(min_length=2, max_length=256)] | None = Field(
+        default=None, description="Factors spread evenly from the first layer to the last, linear in between."
+    )
+
+    @model_validator(mode="after")
+    def _check_one(self) -> Self:
+        if (self.factor is None) == (self.gradient is None):
+            raise ValueError(f"rule {self.pattern!r}: give either a factor or a gradient")
+        return self
+
+    @property
+    def factors(self) -> tuple[float, ...]:
+        """Every factor the rule states."""
+        return self.gradient or (self.factor if self.factor is not None else 1.0,)
+
+
+class Policies(BaseModel):
+    """What becomes of what does not simply interpolate. Every default refuses, and says what it found."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    one_sided: Literal["refuse", "copy"] = Field(default="refuse", description="Tensors in one parent only.")
+    other_shape: Literal["refuse", "base", "instruct"] = Field(
+        default="refuse",
+        description="Tensors of two shapes (other vocabulary sizes have their own policy): whose to copy.",
+    )
+    extra_rows: Literal["refuse", "copy"] = Field(
+        default="refuse", description="Rows of embeddings and heads that only the larger vocabulary has."
+    )
+    tokens: Literal["refuse", "ignore"] = Field(
+        default="refuse",
+        description="Tokenizers that give one id to two tokens, or cannot be compared though they must.",
+    )
+    integers: Literal["equal", "base", "instruct"] = Field(
+        default="equal", description="Integer and bool tensors: equal in both parents, or whose to copy."
+    )
+    non_finite: Literal["refuse", "keep"] = Field(default="refuse", description="NaN and infinity in a parent.")
+    overflow: Literal["refuse", "keep"] = Field(
+        default="refuse", description="Results too large for the output's dtype, which become infinite."
+    )
+
+
 class MergeSpec(BaseModel):
-    """One merge job as its user asked for it: two sources, the sweep, where the outputs go.
+    """One merge job as its user asked for it: its sources, the sweep, where the outputs go.
 
     Formula: M(λ) = base + λ·(instruct − base), arXiv 2504.11626; λ > 1 is extrapolation, arXiv 2404.16792.
     """
@@ -161,7 +271,9 @@ class MergeSpec(BaseModel):
     )
 
     base: SourceUri = Field(description="The pretrained checkpoint, `local://ROOT/PATH`.")
-    instruct: SourceUri = Field(description="The checkpoint tuned from it, `local://ROOT/PATH`.")
+    instruct: InstructSide = Field(
+        description="The checkpoint tuned from it, `local://ROOT/PATH`; a PEFT adapter of it; or `{delta_of: [A, B]}`."
+    )
     lambdas: Annotated[tuple[Strength, ...], Field(min_length=1, max_length=MAX_LAMBDAS)] = Field(
         description="The sweep: 1 to 64 finite, distinct strengths, one output each."
     )
@@ -177,16 +289,37 @@ class MergeSpec(BaseModel):
     labels: Annotated[dict[str, str], Field(max_length=MAX_LABELS), AfterValidator(_check_labels)] = Field(
         default_factory=dict, description="Up to 32 labels of your own, kept with the job."
     )
-    tokenizer_from: Parent = Field(
-        default="instruct", description="The parent whose config, tokenizer and chat template the outputs carry."
+    tokenizer_from: Parent | None = Field(
+        default=None,
+        description="The parent whose config, tokenizer and chat template the outputs carry: the instruct "
+        "unless given, the base for `delta_of`.",
+    )
+    schedule: Annotated[tuple[ScheduleRule, ...], Field(max_length=MAX_RULES)] = Field(
+        default=(), description="Strengths by tensor; every tensor is matched by exactly one rule. Empty: λ for all."
+    )
+    policies: Policies = Field(
+        default_factory=Policies, description="What becomes of what does not simply interpolate."
+    )
+    rounding: Rounding = Field(
+        default="nearest",
+        description="`stochastic` rounds up or down by chance, so that small steps survive on average; "
+        "a pure function of seed, tensor and element.",
+    )
+    seed: int = Field(default=0, ge=0, lt=2**63, description="Of stochastic rounding.")
+    statistics: Statistics = Field(
+        default="exact", description="What each λ really did: over every element, or over one block in sixteen."
     )
 
     @model_validator(mode="after")
     def _check_sweep(self) -> Self:
         seen: dict[float, float] = {}
         for lam in self.lambdas:
-            if not self.allow_extrapolation and not 0 <= lam <= 1:
-                raise ValueError(f"λ = {lam} lies outside 0..1; set allow_extrapolation to mean it")
+            if any(abs(lam * factor) > _LARGEST_F32 for rule in self.schedule for factor in rule.factors):
+                raise ValueError(f"λ = {lam} times a factor of the schedule is too large for float32")
+            for factor in {1.0, *(factor for rule in self.schedule for factor in rule.factors)}:
+                if not self.allow_extrapolation and not 0 <= lam * factor <= 1:
+                    found = f"λ = {lam}" if factor == 1 else f"λ·factor = {lam}·{factor}"
+                    raise ValueError(f"{found} lies outside 0..1; set allow_extrapolation to mean it")
             if (twin := seen.setdefault(as_float32(lam), lam)) != lam or list(self.lambdas).count(lam) > 1:
                 raise ValueError(f"λ = {lam} and λ = {twin} are the same strength (equal in float32); list it once")
         names = self.output_names("x" * _JOB_ID_CHARACTERS)
@@ -196,9 +329,27 @@ class MergeSpec(BaseModel):
             check_output_name(name)
         return self
 
+    @property
+    def sources(self) -> dict[Role, str]:
+        """The URI of every source by its role; a chain's `reference` is its B."""
+        if isinstance(self.instruct, str):
+            return {"base": self.base, "instruct": self.instruct}
+        return {"base": self.base, "instruct": self.instruct.delta_of[0], "reference": self.instruct.delta_of[1]}
+
+    @property
+    def skip(self) -> tuple[str, ...]:
+        """Patterns of the tensors a chain leaves alone."""
+        return () if isinstance(self.instruct, str) else self.instruct.skip
+
+    @property
+    def carried_parent(self) -> Parent:
+        """The parent whose config and tokenizer the outputs carry."""
+        return self.tokenizer_from or ("instruct" if isinstance(self.instruct, str) else "base")
+
     def output_names(self, job_id: str) -> list[str]:
         """Return the name of each output, in the order of `lambdas`; what a name may not hold becomes '-'."""
-        fixed = {"base": _model_text(self.base), "instruct": _model_text(self.instruct), "job": job_id}
+        instruct = _model_text(self.sources["instruct"])
+        fixed = {"base": _model_text(self.base), "instruct": instruct, "job": job_id}
         return [self.output_name.format_map({**fixed, "lambda": _lambda_text(lam)}) for lam in self.lambdas]
 
 

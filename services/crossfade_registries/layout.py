@@ -1,10 +1,12 @@
-"""Read a checkpoint's layout through a Source: its index and the headers of its files, a few kB each, no tensor."""
+"""Read a checkpoint through a Source: index, headers, config and tokenizer files; a few MB at most, no tensor."""
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
+from crossfade_core.adapter import ADAPTER_CONFIG, ADAPTER_FILE, read_adapter
+from crossfade_core.adapter_config import MERGE_FIRST
 from crossfade_core.checkpoint import (
     INDEX_FILE,
     LENGTH_BYTES,
@@ -16,39 +18,98 @@ from crossfade_core.checkpoint import (
     parse_header,
     parse_index,
 )
-from crossfade_core.errors import CheckpointError, IndexMalformed, SourceChanged
+from crossfade_core.errors import (
+    AdapterUnsupported,
+    CheckpointError,
+    IndexMalformed,
+    QuantisationUnsupported,
+    SourceChanged,
+)
 from crossfade_core.lineage import COMPANION_FILES
-from crossfade_core.plan import MergePlan, plan_merge
+from crossfade_core.model_config import is_tied, read_config
+from crossfade_core.parents import AdapterSide, Chain, Checkpoint, Tuned, layouts_of
+from crossfade_core.plan import MergePlan
+from crossfade_core.planning import plan_merge
 from crossfade_core.ports import FileInfo, OpenSource, Source
-from crossfade_core.spec import MergeSpec
+from crossfade_core.quantisation import read_values
+from crossfade_core.spec import MergeSpec, Role
+from crossfade_core.vocabulary import TOKENIZER_FILES, read_vocabulary, tokenizer_files
 
-MAX_INDEX_BYTES = 100_000_000
+CONFIG_FILE: Final = "config.json"
+MODEL_FILES: Final = frozenset(
+    {CONFIG_FILE, "generation_config.json", "preprocessor_config.json", "processor_config.json"}
+)
+"""Of the files copied along, those that describe the architecture and not the tokenizer."""
+MAX_INDEX_BYTES: Final = 100_000_000
+MAX_CONFIG_BYTES: Final = 10_000_000
+MAX_TOKENIZER_BYTES: Final = 200_000_000
 
 
 @dataclass(frozen=True)
 class SourcedPlan:
-    """A plan with the files it was made from; `base_files` and `instruct_files` pin what is read later."""
+    """A plan with the files it was made from.
+
+    Attributes:
+        plan: The plan.
+        files: Of every source, the files that are read later, as they are now.
+        companions: Whose files are copied along, under their own names.
+    """
 
     plan: MergePlan
-    base_files: Mapping[str, FileInfo]
-    instruct_files: Mapping[str, FileInfo]
+    files: Mapping[Role, Mapping[str, FileInfo]]
+    companions: tuple[tuple[Role, FileInfo], ...]
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """A source with the list of its files."""
+
+    source: Source
+    files: Mapping[str, FileInfo]
+
+    @property
+    def is_adapter(self) -> bool:
+        """Whether the folder is an adapter's, which may hold a copy of the model's config but none of its weights."""
+        weights = {name for name in self.files if name.endswith(".safetensors")}
+        return ADAPTER_CONFIG in self.files and (weights == {ADAPTER_FILE} or CONFIG_FILE not in self.files)
 
 
 def plan_spec(spec: MergeSpec, open_source: OpenSource) -> SourcedPlan:
-    """Plan a merge from headers alone, and see that what is copied along can be read.
+    """Plan a merge from headers and small files alone, and see that what is copied along can be read.
 
     Raises:
         SourceError: A source, or a file of it that the job needs, is not there or cannot be read.
         CheckpointError: A source is malformed; the message begins with its URI.
-        PlanRefused: The two do not pair.
+        PlanRefused: The parents do not pair.
     """
-    with contextlib.closing(open_source(spec.base)) as base, contextlib.closing(open_source(spec.instruct)) as instruct:
-        is_instruct = spec.tokenizer_from == "instruct"
-        base_layout, base_files = _read_side(base, is_carried=not is_instruct)
-        instruct_layout, instruct_files = _read_side(instruct, is_carried=is_instruct)
-    plan = plan_merge(base_layout, instruct_layout, spec.out_dtype)
-    plan.require_accepted()
-    return SourcedPlan(plan, base_files, instruct_files)
+    with open_sources(spec, open_source) as sources:
+        opened = {role: _Opened(source, source.files()) for role, source in sources.items()}
+        _check_adapters(opened)
+        base = _checkpoint(opened["base"], opened["instruct"])
+        tuned = _tuned(opened, base)
+        plan = plan_merge(spec, base, tuned)
+        plan.require_accepted()
+        companions = tuple(_companions(spec, opened))
+        for role, info in companions:
+            opened[role].source.read_into(info.name, 0, memoryview(bytearray()))  # better refused now than afterwards
+    layouts = layouts_of(base, tuned)
+    pinned = {
+        role: {shard.file: found.files[shard.file] for shard in layouts[role].shards} for role, found in opened.items()
+    }
+    for role, info in companions:
+        pinned[role][info.name] = info
+    return SourcedPlan(plan, pinned, companions)
+
+
+@contextlib.contextmanager
+def open_sources(spec: MergeSpec, open_source: OpenSource) -> Iterator[dict[Role, Source]]:
+    """Open every source of a job, by role, and close them at the end.
+
+    Raises:
+        SourceError: One is not there.
+    """
+    with contextlib.ExitStack() as stack:
+        yield {role: stack.enter_context(contextlib.closing(open_source(uri))) for role, uri in spec.sources.items()}
 
 
 def read_layout(source: Source, files: Mapping[str, FileInfo]) -> CheckpointLayout:
@@ -62,7 +123,7 @@ def read_layout(source: Source, files: Mapping[str, FileInfo]) -> CheckpointLayo
         CheckpointError: A header or the index is malformed; the message begins with the source's URI.
         SourceError: A file cannot be read.
     """
-    try:
+    with _named(source):
         weight_map = None
         if INDEX_FILE in files:
             if files[INDEX_FILE].size_bytes > MAX_INDEX_BYTES:
@@ -70,8 +131,6 @@ def read_layout(source: Source, files: Mapping[str, FileInfo]) -> CheckpointLayo
             weight_map = parse_index(read_file(source, files[INDEX_FILE]))
         names = checkpoint_files(list(files), weight_map)
         return build_layout([_read_header(source, files[name]) for name in names], weight_map)
-    except CheckpointError as error:
-        raise type(error)(f"{source.uri}: {error.message}", **{**error.details, "source": source.uri}) from error
 
 
 def read_file(source: Source, info: FileInfo) -> bytes:
@@ -111,14 +170,97 @@ def files_from_record(record: Mapping[str, Any]) -> dict[str, FileInfo]:
     return {name: FileInfo(name, fields["size_bytes"], fields["version"]) for name, fields in record.items()}
 
 
-def _read_side(source: Source, *, is_carried: bool) -> tuple[CheckpointLayout, dict[str, FileInfo]]:
-    """Return a parent's layout and the files the job reads; what else lies beside them may change meanwhile."""
-    files = source.files()
-    layout = read_layout(source, files)
-    companions = [name for name in COMPANION_FILES if is_carried and name in files]
-    for name in companions:
-        source.read_into(name, 0, memoryview(bytearray()))  # opens it: better refused now than after the merge
-    return layout, {name: files[name] for name in (*(shard.file for shard in layout.shards), *companions)}
+def _check_adapters(opened: Mapping[Role, _Opened]) -> None:
+    """Let an adapter be the whole of the instruct side only.
+
+    Raises:
+        AdapterUnsupported: It is the base, or in a chain.
+    """
+    for role, found in opened.items():
+        if found.is_adapter and (role == "base" or "reference" in opened):
+            place = "be the base" if role == "base" else "stand in a chain"
+            raise AdapterUnsupported(
+                f"{found.source.uri}: an adapter cannot {place}; give it as the instruct side by itself, or "
+                f"{MERGE_FIRST}",
+                source=found.source.uri,
+            )
+
+
+def _tuned(opened: Mapping[Role, _Opened], base: Checkpoint) -> Tuned:
+    if opened["instruct"].is_adapter:
+        return _adapter(opened["instruct"], opened["base"], base)
+    tuned = _checkpoint(opened["instruct"], opened["base"])
+    return Chain(tuned, _checkpoint(opened["reference"], opened["base"])) if "reference" in opened else tuned
+
+
+def _checkpoint(opened: _Opened, other: _Opened) -> Checkpoint:
+    """Read a parent; of its tokenizer the files that `other` has too, where there is a choice."""
+    layout = read_layout(opened.source, opened.files)
+    with _named(opened.source):
+        raw = _read_small(opened, CONFIG_FILE, MAX_CONFIG_BYTES)
+        config = None if raw is None else read_config(raw)
+        if config is not None:
+            is_tied(config)  # better refused here, where the source is known
+        return Checkpoint(layout, read_values(layout, config), config, _vocabulary(opened, other))
+
+
+def _vocabulary(opened: _Opened, other: _Opened) -> dict[int, str] | None:
+    """Read a tokenizer from the files that `other` has too, where there is a choice."""
+    chosen = tokenizer_files(tuple(opened.files), tuple(other.files))
+    return read_vocabulary(
+        {name: _read_small(opened, name, MAX_TOKENIZER_BYTES) or b"" for name in (chosen[0] if chosen else ())}
+    )
+
+
+def _adapter(opened: _Opened, below: _Opened, base: Checkpoint) -> AdapterSide:
+    with _named(opened.source):
+        if ADAPTER_FILE not in opened.files:
+            raise AdapterUnsupported(
+                f"{ADAPTER_CONFIG} is there without {ADAPTER_FILE}; save the adapter again with safetensors "
+                "(save_pretrained(safe_serialization=True)): pickle weights can run code when loaded"
+            )
+        raw = _read_small(opened, ADAPTER_CONFIG, MAX_CONFIG_BYTES) or b""
+        layout = build_layout([_read_header(opened.source, opened.files[ADAPTER_FILE])], None)
+        return AdapterSide(read_adapter(raw, layout, base.values.tensors), layout, _vocabulary(opened, below))
+
+
+def _companions(spec: MergeSpec, opened: Mapping[Role, _Opened]) -> Iterator[tuple[Role, FileInfo]]:
+    """Choose whose file of each name is copied along.
+
+    A model's files describe the outputs whole. An adapter, or a chain, gives its tokenizer at most: the architecture
+    is the base's.
+    """
+    carried: Role = spec.carried_parent
+    tuned = opened["instruct"]
+    is_model = not tuned.is_adapter and "reference" not in opened
+    has_tokenizer = any(name in tuned.files for name in TOKENIZER_FILES)
+    for name in COMPANION_FILES:
+        role: Role = carried if is_model or (has_tokenizer and name not in MODEL_FILES) else "base"
+        if name in opened[role].files:
+            yield role, opened[role].files[name]
+
+
+def _read_small(opened: _Opened, name: str, limit_bytes: int) -> bytes | None:
+    """Return a small file, None where there is none.
+
+    Raises:
+        CheckpointError: It is larger than anything of its kind.
+    """
+    info = opened.files.get(name)
+    if info is None:
+        return None
+    if info.size_bytes > limit_bytes:
+        raise CheckpointError(f"{name}: {info.size_bytes} bytes, over {limit_bytes}; export it again", file=name)
+    return read_file(opened.source, info)
+
+
+@contextlib.contextmanager
+def _named(source: Source) -> Iterator[None]:
+    """Begin the message of what is wrong with a checkpoint with its URI."""
+    try:
+        yield
+    except (CheckpointError, QuantisationUnsupported) as error:
+        raise type(error)(f"{source.uri}: {error.message}", **{**error.details, "source": source.uri}) from error
 
 
 def _read_header(source: Source, info: FileInfo) -> ShardHeader:

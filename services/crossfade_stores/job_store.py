@@ -132,7 +132,15 @@ class SqlJobStore(JobQueries, JobLeases, UnitLeases):
             rows = session.scalars(select(UnitRow).where(UnitRow.job_id == job_id).order_by(UnitRow.position))
             return [row.as_unit() for row in rows]
 
-    def publish_output(self, job_id: JobId, position: int, uri: str, files: Mapping[str, Mapping[str, Any]]) -> None:
+    def publish_output(
+        self,
+        job_id: JobId,
+        position: int,
+        uri: str,
+        files: Mapping[str, Mapping[str, Any]],
+        *,
+        statistics: Mapping[str, Any] | None = None,
+    ) -> None:
         """Mark a PENDING output PUBLISHED; an output that is anything else stays as it is.
 
         Raises:
@@ -145,8 +153,10 @@ class SqlJobStore(JobQueries, JobLeases, UnitLeases):
                 return
             output.state, output.uri = OutputState.PUBLISHED, uri
             output.files = {name: dict(facts) for name, facts in files.items()}
+            output.statistics = dict(statistics) if statistics is not None else None
             data = {"position": position, "lambda": output.lam, "name": output.name, "uri": uri}
-            append_event(session, job, "output.published", data, self._clock.now())
+            told = {name: (statistics or {})[name] for name in ("realised", "warnings") if name in (statistics or {})}
+            append_event(session, job, "output.published", {**data, **told}, self._clock.now())
 
     def fail_output(self, job_id: JobId, position: int, error: Mapping[str, Any]) -> None:
         """Mark a PENDING output FAILED; an output that is anything else stays as it is.

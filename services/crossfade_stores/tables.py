@@ -116,6 +116,7 @@ class OutputRow(Base):
     uri: Mapped[str | None] = mapped_column(String(4096))
     files: Mapped[dict[str, Any]]
     error: Mapped[dict[str, Any] | None]
+    statistics: Mapped[dict[str, Any] | None]
 
     def as_output(self) -> Output:
         """Return the row as the core's record."""
@@ -128,6 +129,7 @@ class OutputRow(Base):
             uri=self.uri,
             files=self.files,
             error=self.error,
+            statistics=self.statistics,
         )
 
 

@@ -8,7 +8,7 @@ from crossfade_api.dependencies import Adapters
 from crossfade_api.submission import cancel_job
 from crossfade_api.views import JobView, ProgressView
 from crossfade_core.errors import IllegalTransition
-from crossfade_core.job import Job, JobId, JobState, Phase, Progress
+from crossfade_core.job import PRIVATE, Job, JobId, JobState, Phase, Progress
 from crossfade_core.spec import MergeSpec
 from tests.api.conftest import PLAN_SUMMARY, SPEC
 
@@ -31,6 +31,26 @@ def test_a_finished_job_shows_plan_files_and_digests(deployment):
     assert output["uri"] == "file:///outputs/instruct-pad-0.5"
     assert output["files"] == [{"name": "model.safetensors", "size_bytes": 500, "sha256": "ab" * 32}]
     assert job["progress"]["units_done"] == job["progress"]["units_total"] == 2
+
+
+def test_a_published_output_shows_what_its_lambda_really_did_and_warns(deployment):
+    job_id = JobId(deployment.submit()["id"])
+    figures = {
+        "method": "exact",
+        "requested": 0.5,
+        "realised": 0.4,
+        "relative_delta_norm": None,
+        "unchanged_share": 0.25,
+        "rounding_error": 0.1,
+        "base_non_finite": [0, 0],
+        "instruct_non_finite": [1, 2],
+        "overflowed": 0,
+    }
+    statistics = {**figures, "warnings": ["λ = 0.5 was realised as 0.4"]}
+    deployment.store.publish_output(job_id, 1, "file:///x", {}, statistics=statistics)
+    first, second = deployment.client.get(f"/v1/merges/{job_id}").json()["outputs"]
+    assert (first["figures"], first["warnings"]) == (None, [])
+    assert (second["figures"], second["warnings"]) == (figures, ["λ = 0.5 was realised as 0.4"])
 
 
 def test_a_failed_job_shows_its_error_record(deployment):
@@ -62,6 +82,11 @@ def test_a_plan_summary_may_say_more_than_this_version_knows():
     job = a_job(JobState.RUNNING, plan_summary={**PLAN_SUMMARY, "digest": "sha256:1"})
     view = JobView.of(job, [], Progress(0, 0, 0, 0), START)
     assert view.model_dump()["plan"]["digest"] == "sha256:1"
+
+
+def test_what_workers_keep_with_a_plan_is_shown_to_nobody():
+    job = a_job(JobState.RUNNING, plan_summary={**PLAN_SUMMARY, PRIVATE: {"index": "{}"}})
+    assert JobView.of(job, [], Progress(0, 0, 0, 0), START).model_dump()["plan"] == PLAN_SUMMARY
 
 
 def test_pages_hold_every_job_once_newest_first(deployment):

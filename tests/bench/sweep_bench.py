@@ -1,135 +1,134 @@
-"""`make bench`: a five-λ sweep by `crossfade merge` against this machine's own limits, all in one run.
+"""`make bench`: a five-λ sweep by `crossfade merge` against other ways to the same outputs, all in one run.
 
-Interleaved rounds, inputs warm; only ratios mean anything on another machine. The goals are for the best round of each:
-`cp` alone is three times slower when the machine has just given up the memory it writes to, as virtual ones do, and the
-median of such a pair of humps says nothing; it is printed beside. Two figures for each: the whole command as a user
-waits for it, and the work without the start of Python and `import torch`, a second that does not grow with the model.
-The goals are for the work, as crossfade's workers start once and stay; both are printed.
+A pair of TinyLlama-1.1B's shapes is generated, 2.2 GB a side in bf16. Rounds go back and forth over the contestants,
+inputs warm; only ratios mean anything on another machine. Ours counts SHA-256 of every output and input, statistics
+over every element, fsync and publishing. Each wall clock is given twice: the whole command as a user waits for it,
+which the goals are for, and the work without the start of Python and its imports, which does not grow with the model.
+The peer, 20 to 100 s a run, takes part in fewer rounds; the table says in how many.
+
+The modules: `make_pair` (the inputs), `contestants` (who runs), `peer` and `install_peer.sh` (mergekit), `measured`
+(what a run cost), `counted_merge` (bytes read), `machine` (its limits), `report` (goals, tables). Of the rest, each is
+the command behind one table of docs/performance.md. Needs 30 GB of scratch and less than 15 minutes.
 """
 
 import argparse
+import functools
 import json
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
-from tests.bench.make_pair import make_pair
+from tests.bench import machine
+from tests.bench.contestants import LAMBDAS, Bench, Contestant, contestants, inner_lambdas
+from tests.bench.measured import Run
+from tests.bench.report import Counted, Found, Memory, report
 
-LAMBDAS = (0.1, 0.3, 0.5, 0.7, 0.9)
-OURS = "crossfade merge"
-GOALS = {"cp + openssl dgst": 0.8, "plain loop": 0.5}
-MAX_MEMORY_MB = 64
-CLI = str(Path(sys.executable).with_name("crossfade"))
-
-
-@dataclass(frozen=True)
-class Timing:
-    """Seconds of one run: as a user waits for it, and without start-up."""
-
-    whole: float
-    work: float
+_MEMORY_LAMBDAS = (1, len(LAMBDAS), 11)
+_SMALL_SHARE = 4
 
 
 def main() -> None:
-    """Measure, print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--size-mb", type=int, default=600, help="bytes of each parent, in MB (default 600)")
-    parser.add_argument("--rounds", type=int, default=6, help="interleaved rounds (default 6)")
-    parser.add_argument(
-        "--folder", type=Path, default=None, help="where to put scratch (default: the temporary folder)"
-    )
-    options = parser.parse_args()
+    """Measure, print the tables."""
+    options = _options()
     scratch = Path(tempfile.mkdtemp(prefix="crossfade-bench-", dir=options.folder))
     try:
-        _measure(scratch, options)
+        print(machine.describe(), end="\n\n", flush=True)
+        print(report(_measure(scratch, options)))
     finally:
         shutil.rmtree(scratch)
 
 
-def _measure(scratch: Path, options: argparse.Namespace) -> None:
-    print(f"making a pair of {options.size_mb} MB each …", flush=True)
-    base, instruct = make_pair(scratch / "pair", options.size_mb * 1_000_000)
-    out, figures = scratch / "out", []
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--size", type=int, default=2200, metavar="MB", help="of each parent (default 2200)")
+    parser.add_argument("--rounds", type=int, default=5, help="back and forth (default 5)")
+    parser.add_argument("--peer-rounds", type=int, default=2, help="of them with mergekit; 0: without (default 2)")
+    parser.add_argument("--idle", type=float, default=0, metavar="SECONDS", help="to wait before each run (default 0)")
+    parser.add_argument("--folder", type=Path, help="where to put scratch (default: the temporary folder)")
+    return parser.parse_args()
 
-    def ours() -> float:
-        command = [CLI, "merge", base, instruct, "--lambda", ",".join(map(str, LAMBDAS)), "--out", out, "--json"]
-        figures.append(json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout))
-        return figures[-1]["seconds"]
 
-    def copy() -> None:
-        out.mkdir()
-        for folder in sorted(kept.iterdir()):
-            subprocess.run(["cp", "-r", folder, out], check=True)
-        shards = sorted(out.glob("*/*.safetensors"))
-        subprocess.run(["openssl", "dgst", "-sha256", *shards], check=True, stdout=subprocess.DEVNULL)
-
-    def copy_synced() -> None:
-        copy()
-        subprocess.run(["sync", *sorted(out.glob("*/*"))], check=True)
-
-    def loop() -> float:
-        command = [sys.executable, "-m", "tests.bench.plain_loop", base, instruct, out, *map(str, LAMBDAS)]
-        return float(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
-
-    ours()  # warms the inputs, and leaves the outputs that `copy` copies
-    kept = out.rename(scratch / "kept")
-    figures.clear()
-    contestants: dict[str, Callable[[], float | None]] = {
-        OURS: ours,
-        "cp + openssl dgst": copy,
-        "the same + sync": copy_synced,
-        "plain loop": loop,
-    }
-    seconds: dict[str, list[Timing]] = {name: [] for name in contestants}
+def _measure(scratch: Path, options: argparse.Namespace) -> Found:
+    pair = _pair(scratch / "pair", options.size)
+    small_mb = max(1, options.size // _SMALL_SHARE)
+    small = _pair(scratch / "small", small_mb)
+    bench, small_bench = (Bench(*sides, scratch / "out") for sides in (pair, small))
+    entered = contestants(bench, scratch / "recipe.yml", options.peer_rounds)
+    runs: dict[str, list[Run]] = {contestant.name: [] for contestant in entered}
+    sha256_rates = []
     for number in range(options.rounds):
+        sha256_rates.append(machine.sha256_bytes_per_second())
         # Back and forth: memory the machine has just given up is slow to touch again, so the one before matters.
-        for name, run in list(contestants.items())[:: -1 if number % 2 else 1]:
-            seconds[name].append(_timed(run, out))
-            print(f"round {number + 1}: {name}: {seconds[name][-1].whole:.2f} s", flush=True)
-    _report(seconds, figures)
+        for contestant in entered[:: -1 if number % 2 else 1]:
+            if contestant.rounds is None or number < contestant.rounds:
+                runs[contestant.name].append(_run(contestant, bench, options.idle))
+                _say(f"round {number + 1}: {contestant.name}: {runs[contestant.name][-1].whole_seconds:.2f} s")
+    memory = [*_memory(bench, (1, 11)), *_memory(small_bench, (len(LAMBDAS),))]
+    _, elsewhere = _pair(scratch / "elsewhere", small_mb, "--shard-mb", str(max(1, small_mb // 5)))
+    counted = [
+        _counted("sharded alike", bench, scratch),
+        _counted("sharded differently", Bench(small[0], elsewhere, scratch / "out"), scratch),
+    ]
+    return Found(runs, memory, counted, sha256_rates, bench.model_bytes * (len(LAMBDAS) + 2))
 
 
-def _timed(run: Callable[[], float | None], out: Path) -> Timing:
+def _pair(folder: Path, size_mb: int, *options: str) -> tuple[Path, Path]:
+    """Make a pair in a process of its own: a bench that had torch in memory would lend its peak to what it starts."""
+    _say(f"making a pair of {size_mb} MB a side")
+    command = [sys.executable, "-m", "tests.bench.make_pair", str(folder), "--size-mb", str(size_mb), *options]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    return folder / "base", folder / "instruct"
+
+
+def _run(contestant: Contestant, bench: Bench, idle_seconds: float) -> Run:
     subprocess.run(["sync"], check=True)  # nobody pays for the writes of the one before
-    started = time.monotonic()
-    work = run()
-    whole = time.monotonic() - started
-    shutil.rmtree(out)
-    return Timing(whole, whole if work is None else work)
+    time.sleep(idle_seconds)
+    subprocess.run(["cat", *bench.parents], check=True, stdout=subprocess.DEVNULL)
+    run = contestant.run()
+    shutil.rmtree(bench.out, ignore_errors=True)
+    return run
 
 
-def _report(seconds: dict[str, list[Timing]], figures: list[dict[str, float]]) -> None:
-    memory_mb = max(figure["peak_bytes"] - figure["baseline_bytes"] for figure in figures) / 1e6
-    is_missed = memory_mb > MAX_MEMORY_MB
-    ours = _figures(seconds[OURS])
-    print(f"\n{'':<20}{'work: best':>11}{'median':>8}{'whole: best':>13}{'median':>8}{'ours / it':>11}{'goal':>7}")
-    for name, timings in seconds.items():
-        found = _figures(timings)
-        row = f"{name:<20}{found[0]:>9.2f} s{found[1]:>6.2f} s{found[2]:>11.2f} s{found[3]:>6.2f} s"
-        if name != OURS:
-            ratio, goal = ours[0] / found[0], GOALS.get(name)
-            is_missed |= goal is not None and ratio > goal
-            row += f"{ratio:>11.2f}" + (f"{f'≤ {goal}':>7}" if goal else "")
-        print(row)
-    wholes = ", ".join(
-        f"{ours[2] / _figures(found)[2]:.2f} of {name}" for name, found in seconds.items() if name != OURS
+def _memory(bench: Bench, counts: Sequence[int]) -> list[Memory]:
+    """Sweep with these numbers of λ; return what each of all the pair's sweeps held."""
+    for count in counts:
+        _say(f"memory: {bench.model_bytes / 1e6:.0f} MB, {count} λ")
+        _run(Contestant("", functools.partial(bench.ours, inner_lambdas(count))), bench, 0)
+    return [
+        Memory(bench.model_bytes, figure["lambdas"], figure["peak_bytes"] - figure["baseline_bytes"])
+        for figure in bench.figures
+        if figure["lambdas"] in _MEMORY_LAMBDAS
+    ]
+
+
+def _counted(pair: str, bench: Bench, scratch: Path) -> Counted:
+    """Sweep once more with every read counted."""
+    _say(f"bytes read: {pair}")
+    job = {"base": str(bench.base), "instruct": str(bench.instruct), "out": str(bench.out), "threads": 0}
+    command = [sys.executable, "-m", "tests.bench.counted_merge", str(scratch / "counts.json")]
+    given = json.dumps({**job, "spec": {"lambdas": LAMBDAS}})
+    subprocess.run(command, check=True, input=given, text=True, stdout=subprocess.DEVNULL)
+    shutil.rmtree(bench.out)
+    files = [file for side in (bench.base, bench.instruct) for file in side.iterdir()]
+    return Counted(
+        pair=pair,
+        file_bytes=sum(file.stat().st_size for file in files),
+        tensor_bytes=sum(file.stat().st_size - _header_bytes(file) for file in bench.parents),
+        **json.loads((scratch / "counts.json").read_text()),
     )
-    print(f"\nThe whole command, best against best: {wholes}.")
-    print(f"Memory above baseline: {memory_mb:.1f} MB (goal ≤ {MAX_MEMORY_MB}).")
-    print("Ours counts reading both parents once, SHA-256 of every output and input, fsync and publishing.")
-    print("a goal was missed" if is_missed else "every goal was met")
 
 
-def _figures(timings: list[Timing]) -> tuple[float, float, float, float]:
-    """Return seconds: the best and the median of the work, the best and the median of the whole."""
-    work, whole = [timing.work for timing in timings], [timing.whole for timing in timings]
-    return min(work), statistics.median(work), min(whole), statistics.median(whole)
+def _header_bytes(file: Path) -> int:
+    with open(file, "rb") as opened:
+        return 8 + int.from_bytes(opened.read(8), "little")
+
+
+def _say(what: str) -> None:
+    print(what, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -32,6 +32,7 @@ class FakeService:
         is_endless: Whether the job stays where it is until the service stops.
         ending: The state in which the job ends.
         error: The error it ends with.
+        warnings: What its output warns of once it is published; the answer holds none, nor figures, where empty.
     """
 
     refusal: tuple[int, dict[str, Any]] | None = None
@@ -42,6 +43,7 @@ class FakeService:
     polls_to_end: int = 1_000
     ending: str = "SUCCEEDED"
     error: dict[str, Any] | None = None
+    warnings: tuple[str, ...] = ()
     asked: list[Asked] = field(default_factory=list)
     spec: dict[str, Any] = field(default_factory=lambda: {"lambdas": [0.5], "instruct": "local://m/instruct"})
     has_ended: bool = False
@@ -98,10 +100,14 @@ class FakeService:
                     "files": files if is_published else [],
                     "error": None,
                 }
+                | (self._told() if is_published and self.warnings else {})
             ],
             "error": self.error if self.has_ended else None,
             "later_field": "kept",
         }
+
+    def _told(self) -> dict[str, Any]:
+        return {"figures": {"requested": 0.5, "realised": 0.4321}, "warnings": list(self.warnings)}
 
     def events(self, after: int) -> Iterator[tuple[int | None, str, dict[str, Any]]]:
         """Yield (id, type, data) behind the event `after`."""

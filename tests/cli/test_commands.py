@@ -11,12 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from crossfade_core.spec import MergeSpec
 from tests.cli.children import wait_for
 from tests.cli.conftest import Crossfade, clean_environment
 from tests.cli.fake_service import DIGEST, JOB_ID, FakeService
 
 SUBMIT = ("submit", "local://m/base", "local://m/instruct", "--lambda", "0:0.3:0.1", "--destination", "outputs")
-COMMANDS = ("serve", "merge", "submit", "watch", "list", "show", "cancel")
+COMMANDS = ("serve", "merge", "inspect", "submit", "watch", "list", "show", "cancel")
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -44,6 +45,10 @@ def test_the_version_is_the_distributions(crossfade: Crossfade):
         (("list", "--limit", "0"), "--limit"),
         (("submit", "a", "b", "--lambda", "x", "--destination", "o"), "--lambda: 'x' is no number"),
         (("submit", "a", "b", "--lambda", "0", "--destination", "o", "--label", "x"), "--label: 'x'"),
+        ((*SUBMIT, "--policy", "tokens=maybe"), "--policy: tokens cannot be 'maybe'"),
+        ((*SUBMIT, "--skip", "x"), "--skip: needs --minus"),
+        ((*SUBMIT, "--seed", "-1"), "--seed"),
+        (("inspect",), "Missing argument 'PATH'"),
         (("serve", "--root", "x"), "--root: 'x'"),
         (("merge", "a", "b", "--lambda", "0:1", "--out", "o"), "START:STOP:STEP"),
     ],
@@ -83,6 +88,27 @@ def test_submit_sends_what_was_asked_and_nothing_more(crossfade: Crossfade):
     }
     assert ended.returncode == 0
     assert f"crossfade watch {JOB_ID}" in ended.stdout
+
+
+def test_submit_sends_the_terms_as_the_spec_has_them(crossfade: Crossfade):
+    terms = ("--minus", "local://m/old", "--skip", "*embed*", "--rule", "*mlp*=0.5", "--rule", "*=1")
+    terms += ("--policy", "one_sided=copy", "--rounding", "stochastic", "--seed", "7", "--statistics", "sampled")
+    with FakeService() as service:
+        crossfade(*SUBMIT, *terms, CROSSFADE_URL=service.url)
+    asked = service.asked_for("/v1/merges")[0].body
+    assert asked["instruct"] == {"delta_of": ["local://m/instruct", "local://m/old"], "skip": ["*embed*"]}
+    assert asked["schedule"] == [{"pattern": "*mlp*", "factor": 0.5}, {"pattern": "*", "factor": 1.0}]
+    assert (asked["policies"], asked["rounding"], asked["seed"]) == ({"one_sided": "copy"}, "stochastic", 7)
+    assert MergeSpec.model_validate(asked).skip == ("*embed*",)
+
+
+@pytest.mark.parametrize("command", ["watch", "show"])
+def test_what_an_output_warns_of_is_told_beside_its_realised_strength(crossfade: Crossfade, command: str):
+    with FakeService(has_ended=True, warnings=("λ = 0.5 was realised as 0.432\x1b[2J",)) as service:
+        ended = crossfade(command, JOB_ID, "--url", service.url)
+    assert ended.returncode == 0
+    assert "0.5  0.4321  /srv/out" in ended.stdout
+    assert ended.stderr.splitlines()[-1] == "warning: instruct-pad-0.5: λ = 0.5 was realised as 0.432\\x1b[2J"
 
 
 def test_submit_and_watch_shows_progress_then_the_digests(crossfade: Crossfade):

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from crossfade_cli.tables import OutputRow, print_outputs, rows_of_job, rows_of_output
+from crossfade_cli.tables import OutputRow, print_job, print_jobs, print_outputs, rows_of_job, rows_of_output
 from crossfade_cli.views import JobView
 from tests.cli.fake_service import DIGEST, FakeService
 
@@ -26,6 +26,26 @@ def test_off_a_terminal_nothing_is_shortened(capsys: pytest.CaptureFixture[str])
         ["λ", "path", "size", "SHA-256"],
         ["0.1", long[0].location, "5", "bytes", DIGEST],
     ]
+
+
+def test_the_realised_strength_stands_beside_the_requested_one_where_it_is_known(capsys: pytest.CaptureFixture[str]):
+    files = [{"name": "model.safetensors", "size_bytes": 5, "sha256": DIGEST}]
+    known = rows_of_output(0.1, "/srv/a", files, {"realised": 0.026812})
+    unknown = rows_of_output(0.2, "/srv/b", files, {"realised": None})
+    print_outputs([*known, *unknown])
+    assert [line.split()[:3] for line in capsys.readouterr().out.splitlines()] == [
+        ["λ", "λ̂", "path"],
+        ["0.1", "0.02681", "/srv/a/model.safetensors"],
+        ["0.2", "/srv/b/model.safetensors", "5"],
+    ]
+
+
+def test_a_chain_is_shown_as_a_difference(capsys: pytest.CaptureFixture[str]):
+    service = FakeService(spec={"lambdas": [0.5], "instruct": {"delta_of": ["local://m/a", "local://m/b"]}})
+    job = JobView.model_validate(service.job())
+    print_jobs([job])
+    print_job(job)
+    assert capsys.readouterr().out.count("local://m/a − local://m/b") == 2
 
 
 def test_a_narrow_terminal_gets_the_beginning_of_the_digest_and_is_told_so():

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from crossfade_core.checkpoint import DTYPE_BITS
 from crossfade_core.errors import PlanRefused
-from crossfade_core.plan import Action, ByteRange, plan_merge
-from tests.fakes.layouts import HEADER_BYTES, make_layout
+from crossfade_core.plan import Action, ByteRange
+from tests.fakes.layouts import HEADER_BYTES, make_layout, plan_layouts
 
 FLOATS = ["BF16", "F16", "F32", "F64"]
 EXACT = ["BOOL", "U8", "I8", "I16", "U16", "I32", "U32", "I64", "U64"]
@@ -18,7 +18,9 @@ NEITHER = sorted(set(DTYPE_BITS) - set(FLOATS) - set(EXACT))
 
 def plan_of(base, instruct, out_dtype="auto"):
     """Plan two single-file checkpoints, each given as its (name, dtype, shape) tuples."""
-    return plan_merge(make_layout({"base.safetensors": base}), make_layout({"model.safetensors": instruct}), out_dtype)
+    return plan_layouts(
+        make_layout({"base.safetensors": base}), make_layout({"model.safetensors": instruct}), out_dtype=out_dtype
+    )
 
 
 def only_row(base, instruct, out_dtype="auto"):

@@ -37,7 +37,20 @@ def test_minimal_spec_has_the_documented_defaults():
         "output_name": "{instruct}-pad-{lambda}",
         "overwrite": False,
         "labels": {},
-        "tokenizer_from": "instruct",
+        "tokenizer_from": None,
+        "schedule": [],
+        "policies": {
+            "one_sided": "refuse",
+            "other_shape": "refuse",
+            "extra_rows": "refuse",
+            "tokens": "refuse",
+            "integers": "equal",
+            "non_finite": "refuse",
+            "overflow": "refuse",
+        },
+        "rounding": "nearest",
+        "seed": 0,
+        "statistics": "exact",
     }
 
 
@@ -326,7 +339,7 @@ def test_labels_beyond_their_limits_are_refused(labels):
 
 
 def test_digest_of_a_spec_is_frozen():
-    assert spec_digest(spec()) == "sha256:bd867df9a1bec043872903c85867458f122e8d169c34bddcdf5e166fa129488c"
+    assert spec_digest(spec()) == "sha256:f9eef2f8375a60b6f07b72a4e201e258bd035ef1a35536828353c4ce6540b5cf"
 
 
 def test_canonical_json_is_sorted_tight_utf8_with_shortest_floats():

@@ -5,16 +5,20 @@ import json
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
-from crossfade_core.plan import MergePlan, plan_merge
-from crossfade_core.spec import OutDtype
+from crossfade_core.plan import MergePlan
+from crossfade_core.ports import OpenSource, Source
+from crossfade_core.spec import MergeSpec, Role
 from crossfade_engine.device import CpuDevice, Device
-from crossfade_engine.merge_shard import Parents, Resources, ShardDigests, merge_shard
-from crossfade_registries.layout import read_layout
+from crossfade_engine.merge_shard import MergedShard, Parents, Resources, merge_shard
+from crossfade_engine.terms import Terms
+from crossfade_registries.layout import plan_spec
 from tests.engine.oracle import as_f32, encode
 from tests.fakes.checkpoints import Tensor, encode_file
+from tests.fakes.layouts import make_spec
 from tests.fakes.sink import MemoryWriter
 from tests.fakes.source import EndlessSource, MemorySource
 
@@ -28,7 +32,7 @@ class Sweep:
 
     plan: MergePlan
     outputs: dict[float, dict[str, bytes]]
-    digests: list[ShardDigests] = field(default_factory=list)
+    merged: list[MergedShard] = field(default_factory=list)
 
     def tensors(self, lam: float) -> dict[str, Tensor]:
         """Return all tensors of one λ by name."""
@@ -36,7 +40,11 @@ class Sweep:
 
     def digests_of(self, side: str) -> dict[str, str]:
         """Return the digests of one parent's files, of all shards together."""
-        return {file: digest for shard in self.digests for file, digest in getattr(shard, side).items()}
+        return {file: digest for shard in self.merged for file, digest in shard.inputs[side].items()}
+
+    def sums(self, name: str) -> dict[str, Any]:
+        """Return what the pass counted on one tensor."""
+        return next(each for shard in self.merged for each in shard.statistics["tensors"] if each["tensor"] == name)
 
 
 def memory_source(
@@ -54,13 +62,42 @@ def memory_source(
     return MemorySource(files, uri)
 
 
-def plan_of(
-    base: MemorySource | EndlessSource, instruct: MemorySource | EndlessSource, out_dtype: OutDtype = "auto"
-) -> MergePlan:
-    """Plan two sources, refusing nothing silently."""
-    plan = plan_merge(read_layout(base, base.files()), read_layout(instruct, instruct.files()), out_dtype)
-    plan.require_accepted()
-    return plan
+AnySource = MemorySource | EndlessSource
+KEEPING = {"non_finite": "keep", "overflow": "keep"}
+KEEPING_TERMS = Terms(keeps_non_finite=True, keeps_overflow=True)
+
+
+def plan_of(base: AnySource, instruct: AnySource, reference: AnySource | None = None, **fields: Any) -> MergePlan:
+    """Plan sources, refusing nothing silently."""
+    return plan_spec(spec_of(reference, **fields), opener(base, instruct, reference)).plan
+
+
+def spec_of(reference: AnySource | None = None, **fields: Any) -> MergeSpec:
+    """Return a spec with `fields`; a chain where there is a reference."""
+    if reference is not None:
+        skip = fields.pop("skip", ())
+        fields["instruct"] = {"delta_of": ["local://models/instruct", "local://models/reference"], "skip": skip}
+    return make_spec(allow_extrapolation=True, **fields)
+
+
+def opener(base: AnySource, instruct: AnySource, reference: AnySource | None = None) -> OpenSource:
+    """Return what opens the sources of `spec_of`."""
+    found = {"base": base, "instruct": instruct, "reference": reference}
+
+    def open_source(uri: str) -> Source:
+        source = found[uri.rsplit("/", 1)[1]]
+        assert source is not None
+        return source
+
+    return open_source
+
+
+def parents_of(base: AnySource, instruct: AnySource, reference: AnySource | None = None) -> Parents:
+    """Return open parents by role."""
+    sources: dict[Role, AnySource] = {"base": base, "instruct": instruct}
+    if reference is not None:
+        sources["reference"] = reference
+    return Parents(sources, {role: source.files() for role, source in sources.items()})
 
 
 def run_sweep(
@@ -68,22 +105,24 @@ def run_sweep(
     instruct: MemorySource,
     lambdas: Sequence[float],
     *,
-    out_dtype: OutDtype = "auto",
+    reference: MemorySource | None = None,
     threads: int = 2,
     chunk_bytes: int | None = CHUNK_BYTES,
     device: Device | None = None,
+    **fields: Any,
 ) -> Sweep:
-    """Stream every shard of a plan; forgets the reads that planning took."""
-    plan = plan_of(base, instruct, out_dtype)
-    base.reads.clear()
-    instruct.reads.clear()
-    parents = Parents(base, instruct, base.files(), instruct.files())
-    sweep = Sweep(plan, {lam: {} for lam in lambdas})
+    """Stream every shard of a plan; forgets the reads that planning took. Numbers that are not finite are kept."""
+    fields = {**fields, "policies": {**KEEPING, **fields.get("policies", {})}}
+    plan = plan_of(base, instruct, reference, **fields)
+    for source in (base, instruct, reference):
+        if source is not None:
+            source.reads.clear()
+    parents, sweep = parents_of(base, instruct, reference), Sweep(plan, {lam: {} for lam in lambdas})
+    terms, resources = Terms.of(spec_of(reference, **fields)), Resources(device or CpuDevice(), threads, chunk_bytes)
     for shard in plan.shards:
         writers = [MemoryWriter(shard.size_bytes) for _ in lambdas]
-        resources = Resources(device or CpuDevice(), threads, chunk_bytes)
         outputs = list(zip(lambdas, writers, strict=True))
-        sweep.digests.append(merge_shard(shard, parents, outputs, resources, lambda _: None))
+        sweep.merged.append(merge_shard(shard, parents, outputs, terms, resources=resources, on_tick=lambda _: None))
         for lam, writer in outputs:
             assert writer.state == "finished"
             sweep.outputs[lam][shard.file] = writer.content

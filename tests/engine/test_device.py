@@ -21,13 +21,13 @@ class RecordingDevice(CpuDevice):
         self.lambdas: list[float] = []
         self.operands = 0
 
-    def operand(self, piece, room_f32):
+    def operand(self, numbers):
         self.operands += 1
-        return super().operand(piece, room_f32)
+        return super().operand(numbers)
 
-    def lerp(self, base, instruct, lam, out, scratch):
+    def lerp(self, base, instruct, lam, out):
         self.lambdas.append(lam)
-        super().lerp(base, instruct, lam, out, scratch)
+        super().lerp(base, instruct, lam, out)
 
 
 @pytest.mark.parametrize("instruct_dtype", ["BF16", "F32"])
@@ -57,31 +57,25 @@ def test_every_piece_is_brought_once_however_many_lambdas_there_are(rng):
     assert counts[0] == counts[1] > 0
 
 
-@pytest.mark.parametrize(("dtype", "out_dtype"), [("BF16", "BF16"), ("F16", "F32"), ("F32", "BF16"), ("F32", "F32")])
+@pytest.mark.parametrize("dtype", ["BF16", "F16", "F32"])
 @pytest.mark.parametrize("lam", [0.3, 0.7])
-def test_a_device_interpolates_and_rounds_once(rng, device, dtype, out_dtype, lam):
+def test_a_device_interpolates_and_rounds_once(rng, device, dtype, lam):
     names = {"BF16": torch.bfloat16, "F16": torch.float16, "F32": torch.float32}
     base, instruct = normal_pair(rng, 1001, dtype)
-    is_direct = dtype == out_dtype
     operands = [
-        device.operand(torch.frombuffer(bytearray(data), dtype=names[dtype]), None if is_direct else torch.empty(1001))
-        for _, _, data in (base, instruct)
+        device.operand(torch.frombuffer(bytearray(data), dtype=names[dtype])) for _, _, data in (base, instruct)
     ]
-    out = torch.empty(1001, dtype=names[out_dtype])
-    needs_scratch = out_dtype not in (dtype, "F32")
-    device.lerp(*operands, float(np.float32(lam)), out, torch.empty(1001) if needs_scratch else None)
-    assert out.view(torch.uint8).numpy().tobytes() == merged(base, instruct, lam, out_dtype)
+    out = torch.empty(1001, dtype=names[dtype])
+    device.lerp(*operands, float(np.float32(lam)), out)
+    assert out.view(torch.uint8).numpy().tobytes() == merged(base, instruct, lam, dtype)
 
 
 def test_a_device_serves_several_threads_at_once(rng, device):
     base, instruct = normal_pair(rng, 50_000, "F32")
-    operands = [
-        device.operand(torch.frombuffer(bytearray(data), dtype=torch.float32), None) for *_, data in (base, instruct)
-    ]
+    operands = [device.operand(torch.frombuffer(bytearray(data), dtype=torch.float32)) for *_, data in (base, instruct)]
     outs = {lam: torch.empty(50_000) for lam in (0.1, 0.2, 0.3, 0.4)}
     threads = [
-        threading.Thread(target=device.lerp, args=(*operands, float(np.float32(lam)), out, None))
-        for lam, out in outs.items()
+        threading.Thread(target=device.lerp, args=(*operands, float(np.float32(lam)), out)) for lam, out in outs.items()
     ]
     for thread in threads:
         thread.start()

@@ -35,7 +35,7 @@ def data_bytes(source: MemorySource) -> int:
 def assert_digests_are_true(sweep: Sweep, base: MemorySource, instruct: MemorySource) -> None:
     for number, shard in enumerate(sweep.plan.shards):
         written = [sha256(sweep.outputs[lam][shard.file]) for lam in sweep.outputs]
-        assert list(sweep.digests[number].outputs) == written
+        assert list(sweep.merged[number].outputs) == written
     for side, source in (("base", base), ("instruct", instruct)):
         assert sweep.digests_of(side) == {name: sha256(content) for name, content in safetensors_of(source).items()}
 

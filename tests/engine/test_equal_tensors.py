@@ -7,9 +7,10 @@ from hypothesis import strategies as st
 
 from crossfade_core.errors import TensorsDiffer
 from crossfade_engine.device import CpuDevice
-from crossfade_engine.merge_shard import Parents, Resources, merge_shard
+from crossfade_engine.merge_shard import Resources, merge_shard
+from crossfade_engine.terms import Terms
 from tests.engine.oracle import differing, merged
-from tests.engine.sweep import CHUNK_BYTES, float_tensor, memory_source, plan_of, run_sweep
+from tests.engine.sweep import CHUNK_BYTES, float_tensor, memory_source, parents_of, plan_of, run_sweep
 from tests.fakes.sink import MemoryWriter
 
 FLOATS = ["BF16", "F16", "F32", "F64"]
@@ -90,10 +91,11 @@ def test_differing_integers_are_refused_by_name_and_nothing_is_finished(position
     (shard,) = plan_of(*sources).shards
     writers = [MemoryWriter(shard.size_bytes) for _ in range(3)]
     outputs = list(zip([0.0, 0.5, 1.0], writers, strict=True))
-    parents = Parents(*sources, sources[0].files(), sources[1].files())
+    parents = parents_of(*sources)
     with pytest.raises(
         TensorsDiffer, match=r"rotary\.ids.*model-00002-of-00002\.safetensors.* model\.safetensors"
     ) as refusal:
-        merge_shard(shard, parents, outputs, Resources(CpuDevice(), 2, CHUNK_BYTES), lambda _: None)
+        resources = Resources(CpuDevice(), 2, CHUNK_BYTES)
+        merge_shard(shard, parents, outputs, Terms(), resources=resources, on_tick=lambda _: None)
     assert refusal.value.details["tensor"] == "rotary.ids"
     assert [writer.state for writer in writers] == ["abandoned"] * 3

@@ -12,7 +12,7 @@ import pytest
 from crossfade_core.errors import JobCancelled, ShortRead, SinkUnavailable, SourceUnavailable
 from crossfade_engine.device import CpuDevice
 from crossfade_engine.merge_shard import Parents, Resources, merge_shard
-from tests.engine.sweep import CHUNK_BYTES, memory_source, normal_pair, plan_of
+from tests.engine.sweep import CHUNK_BYTES, KEEPING_TERMS, memory_source, normal_pair, parents_of, plan_of
 from tests.fakes.sink import MemoryWriter
 from tests.fakes.source import EndlessSource, MemorySource
 
@@ -28,12 +28,13 @@ class Pass:
 
     def __init__(self, base: MemorySource | EndlessSource, instruct: MemorySource | EndlessSource) -> None:
         (self.shard,) = plan_of(base, instruct).shards
-        self.parents = Parents(base, instruct, base.files(), instruct.files())
+        self.parents = parents_of(base, instruct)
         self.writers = [MemoryWriter(self.shard.size_bytes, is_keeping=False) for _ in LAMBDAS]
 
     def run(self, threads: int = 2, on_tick=lambda _: None, chunk_bytes: int | None = CHUNK_BYTES) -> None:
         outputs = list(zip(LAMBDAS, self.writers, strict=True))
-        merge_shard(self.shard, self.parents, outputs, Resources(CpuDevice(), threads, chunk_bytes), on_tick)
+        resources = Resources(CpuDevice(), threads, chunk_bytes)
+        merge_shard(self.shard, self.parents, outputs, KEEPING_TERMS, resources=resources, on_tick=on_tick)
 
     @property
     def states(self) -> set[str]:
@@ -65,7 +66,7 @@ def endless(rng) -> Pass:
 @pytest.mark.parametrize("side", ["base", "instruct"])
 @pytest.mark.parametrize("at", [0, 9, 100_000, -1])
 def test_a_source_error_surfaces_as_itself(small, side, threads, at):
-    source = getattr(small.parents, side)
+    source = small.parents.sources[side]
     error = SourceUnavailable("the disk is gone")
     source.fail_at(FILE, at % source.files()[FILE].size_bytes, error)
     with pytest.raises(SourceUnavailable) as raised:
@@ -77,7 +78,7 @@ def test_a_source_error_surfaces_as_itself(small, side, threads, at):
 @pytest.mark.parametrize("side", ["base", "instruct"])
 @pytest.mark.parametrize("left", [0.0, 0.5, 0.99])
 def test_a_short_read_is_an_error_never_zeros(small, side, left):
-    source = getattr(small.parents, side)
+    source = small.parents.sources[side]
     source.cut(FILE, int(source.files()[FILE].size_bytes * left))
     with pytest.raises(ShortRead):
         small.run()
@@ -145,12 +146,13 @@ def test_a_failing_write_ends_a_pass_that_has_far_to_go(endless, threads):
 
 
 def test_a_failing_source_ends_a_pass_that_has_far_to_go(endless):
-    (shard,) = plan_of(endless.parents.base, endless.parents.instruct).shards
-    broken = MemorySource({FILE: shard.header})
-    parents = Parents(endless.parents.base, broken, endless.parents.base_files, endless.parents.instruct_files)
+    broken = MemorySource({FILE: endless.shard.header})
+    sources = {**endless.parents.sources, "instruct": broken}
+    parents = Parents(sources, endless.parents.files)
     outputs = list(zip(LAMBDAS, endless.writers, strict=True))
     with pytest.raises(ShortRead):
-        merge_shard(shard, parents, outputs, Resources(CpuDevice(), 2), lambda _: None)
+        resources = Resources(CpuDevice(), 2)
+        merge_shard(endless.shard, parents, outputs, KEEPING_TERMS, resources=resources, on_tick=lambda _: None)
     assert endless.states == {"abandoned"}
 
 
@@ -166,14 +168,14 @@ def test_the_first_of_several_errors_is_the_one_that_surfaces(small):
 
 def test_ticks_tell_the_bytes_made_and_in_the_end_all_of_them(small):
     told = []
-    small.parents.base.delay_seconds = 0.01
+    small.parents.sources["base"].delay_seconds = 0.01
     small.run(2, told.append)
     assert told == sorted(told)
     assert told[-1] == small.shard.size_bytes * len(LAMBDAS)
 
 
 def test_slow_writers_and_slow_sources_change_nothing_but_time(small):
-    small.parents.instruct.delay_seconds = 0.002
+    small.parents.sources["instruct"].delay_seconds = 0.002
     for number, writer in enumerate(small.writers):
         writer.delay_seconds = 0.001 * number
     small.run(threads=4)

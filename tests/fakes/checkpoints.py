@@ -142,11 +142,11 @@ def small_files(parent: str) -> dict[str, bytes]:
     }
     tokenizer = {
         "version": "1.0",
-        "model": {"type": "WordLevel", "vocab": {"<unk>": 0, parent: 1}, "unk_token": "<unk>"},
+        "model": {"type": "WordLevel", "vocab": {"<unk>": 0, "word": 1}, "unk_token": "<unk>"},
     }
     return {
         "config.json": json.dumps(config, indent=2).encode(),
-        "tokenizer.json": json.dumps(tokenizer).encode(),
+        "tokenizer.json": json.dumps(tokenizer, indent=len(parent)).encode(),  # the same tokens in other bytes
         "tokenizer_config.json": json.dumps({"tokenizer_class": "PreTrainedTokenizerFast", "name": parent}).encode(),
         "chat_template.jinja": f"{{# {parent} #}}{{{{ messages[0]['content'] }}}}\n".encode(),
     }

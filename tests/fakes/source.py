@@ -97,6 +97,7 @@ class EndlessSource:
             document[name] = {"dtype": dtype, "shape": [elements], "data_offsets": [position, end]}
             position = end
         text = json.dumps(document).encode()
+        text += b" " * (-len(text) % 8)  # so that the pattern's elements are the tensors'
         self._header = len(text).to_bytes(8, "little") + text
         self._info = FileInfo("model.safetensors", len(self._header) + position, "1")
         self._pattern = memoryview(pattern * 2)

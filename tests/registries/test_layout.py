@@ -76,8 +76,7 @@ def test_plan_pins_what_the_job_reads_and_nothing_else(pair, registries, parent)
         (folder / "notes.txt").write_bytes(b"mine")
     sourced = plan_spec(spec(tokenizer_from=parent), registries.open_source)
     small = {"config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"}
-    pinned = {"base": sourced.base_files, "instruct": sourced.instruct_files}
-    for side, files in pinned.items():
+    for side, files in sourced.files.items():
         weights = {path.name for path in getattr(pair, side).glob("*.safetensors")}
         assert set(files) == weights | (small if side == parent else set())
         assert all(info.size_bytes == (getattr(pair, side) / name).stat().st_size for name, info in files.items())
@@ -193,14 +192,13 @@ def test_companion_that_cannot_be_copied_later_is_refused_now(tmp_path, pair, re
     (pair.instruct / "tokenizer.json").symlink_to(outside)
     with pytest.raises(PathOutsideRoot, match=r"^local://models/instruct/tokenizer\.json: "):
         plan_spec(spec(), registries.open_source)
-    assert plan_spec(spec(tokenizer_from="base"), registries.open_source).plan.shards
 
 
 def test_unchanged_source_passes_and_other_files_may_change(pair, registries):
     sourced = plan_spec(spec(), registries.open_source)
     (pair.instruct / "README.md").write_bytes(b"new")
     (pair.instruct / INDEX).touch()
-    check_unchanged(registries.open_source("local://models/instruct"), sourced.instruct_files)
+    check_unchanged(registries.open_source("local://models/instruct"), sourced.files["instruct"])
 
 
 @pytest.mark.parametrize("file", [SHARD, "config.json"])
@@ -213,10 +211,10 @@ def test_changed_file_is_named(pair, registries, file, is_removed):
     if not is_removed:
         path.write_bytes(content + b" ")
     with pytest.raises(SourceChanged, match=f"^local://models/instruct/{file}: changed since .*; submit") as caught:
-        check_unchanged(registries.open_source("local://models/instruct"), sourced.instruct_files)
+        check_unchanged(registries.open_source("local://models/instruct"), sourced.files["instruct"])
     assert caught.value.details == {"source": "local://models/instruct", "file": file}
 
 
 def test_pinned_files_survive_the_store(pair, registries):
-    files = plan_spec(spec(), registries.open_source).instruct_files
+    files = plan_spec(spec(), registries.open_source).files["instruct"]
     assert files_from_record(json.loads(json.dumps(files_as_record(files)))) == files

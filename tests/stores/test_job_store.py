@@ -223,6 +223,17 @@ def test_an_output_is_published_once(store, spec):
     assert event.data == {"position": 2, "lambda": 1.0, "name": "instruct-pad-1.0", "uri": "file:///out/c"}
 
 
+@pytest.mark.parametrize("realised", [0.027, None])
+def test_what_an_outputs_lambda_really_did_is_kept_and_told(store, spec, realised):
+    job = store.create_job(spec)
+    statistics = {"method": "exact", "requested": 0.1, "realised": realised, "warnings": ["λ = 0.1 was realised as …"]}
+    store.publish_output(job.id, 1, "file:///out/b", {}, statistics=statistics)
+    assert [output.statistics for output in store.list_outputs(job.id)] == [None, statistics, None]
+    (event,) = store.list_events(job.id, after=1)
+    assert (event.data["realised"], event.data["warnings"]) == (realised, statistics["warnings"])
+    assert "method" not in event.data
+
+
 def test_only_a_pending_output_fails(store, spec):
     job = store.create_job(spec)
     store.publish_output(job.id, 0, "file:///out", {})

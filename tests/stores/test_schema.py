@@ -7,25 +7,46 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Engine, text
 
 from crossfade_core.errors import StoreUnavailable
+from crossfade_core.job import JobId
 from crossfade_stores.job_store import SqlJobStore
-from crossfade_stores.schema import expected_revision, stored_revision, upgrade
+from crossfade_stores.schema import CONNECTION, expected_revision, stored_revision, upgrade
 from crossfade_stores.tables import Base
 from tests.fakes.clock import FakeClock
 
 OpenEngine = Callable[[str], Engine]
 
 
+FIRST_JOB = """
+    INSERT INTO jobs (id, state, phase, spec, spec_digest, created_at, updated_at, last_sequence)
+    VALUES ('job-1', 'SUCCEEDED', 'done', :spec, 'sha256:1', '2026-01-01', '2026-01-01', 1)
+"""
+FIRST_OUTPUT = """
+    INSERT INTO outputs (job_id, position, lam, name, state, uri, files)
+    VALUES ('job-1', 0, 0.5, 'm-0.5', 'PUBLISHED', 'file:///m-0.5', '{}')
+"""
+
+
+def upgrade_to(revision: str, engine: Engine) -> None:
+    config = Config()
+    config.set_main_option("script_location", "crossfade_stores:migrations")
+    with engine.begin() as connection:
+        config.attributes[CONNECTION] = connection
+        command.upgrade(config, revision)
+
+
 def migrate(url: str | None) -> subprocess.Popen[str]:
     environment = {key: value for key, value in os.environ.items() if key != "CROSSFADE_DATABASE_URL"}
     if url is not None:
         environment["CROSSFADE_DATABASE_URL"] = url
-    command = [sys.executable, "-m", "crossfade_stores.migrate"]
-    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    arguments = [sys.executable, "-m", "crossfade_stores.migrate"]
+    return subprocess.Popen(arguments, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def refusal_of_migrate(url: str | None) -> str:
@@ -58,6 +79,17 @@ def test_migrating_again_keeps_what_is_stored(engine: Engine, store: SqlJobStore
     job = store.create_job(spec)
     upgrade(engine)
     assert store.get_job(job.id) == job
+
+
+def test_a_database_of_the_first_release_keeps_its_outputs(database_url: str, open_engine: OpenEngine, spec):
+    engine = open_engine(database_url)
+    upgrade_to("0001", engine)
+    with engine.begin() as connection:
+        connection.execute(text(FIRST_JOB), {"spec": spec.model_dump_json()})
+        connection.execute(text(FIRST_OUTPUT))
+    upgrade(engine)
+    (output,) = SqlJobStore(engine, FakeClock()).list_outputs(JobId("job-1"))
+    assert (output.name, output.uri, output.statistics) == ("m-0.5", "file:///m-0.5", None)
 
 
 def test_a_migration_that_fails_leaves_nothing_behind(database_url: str, open_engine: OpenEngine):

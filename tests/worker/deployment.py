@@ -70,9 +70,17 @@ class InterruptibleStore(SqlJobStore):
         finally:
             self.renewed.set()
 
-    def publish_output(self, job_id: JobId, position: int, uri: str, files: Mapping[str, Mapping[str, Any]]) -> None:
+    def publish_output(
+        self,
+        job_id: JobId,
+        position: int,
+        uri: str,
+        files: Mapping[str, Mapping[str, Any]],
+        *,
+        statistics: Mapping[str, Any] | None = None,
+    ) -> None:
         self._check("publish_output")
-        super().publish_output(job_id, position, uri, files)
+        super().publish_output(job_id, position, uri, files, statistics=statistics)
 
     def complete_unit(self, unit_id: UnitId, fence: int, result: Mapping[str, Any]) -> int:
         self._check("complete_unit")

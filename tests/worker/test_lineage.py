@@ -3,6 +3,7 @@
 import hashlib
 import json
 import platform
+import shutil
 from importlib.metadata import version
 
 import pytest
@@ -10,7 +11,7 @@ import yaml
 
 from crossfade_core.spec import MergeSpec, spec_digest
 from crossfade_registries.layout import plan_spec
-from tests.fakes.checkpoints import small_files
+from tests.fakes.checkpoints import LLAMA_SIZES, encode_floats, small_files, write_checkpoint
 from tests.worker.deployment import facts_of
 
 
@@ -34,7 +35,8 @@ def front_matter(folder):
 def test_lineage_lists_every_file_that_went_in_with_its_digest(deployment, parent):
     job, folder = publish(deployment, tokenizer_from=parent)
     inputs = lineage(folder)["inputs"]
-    for side in ("base", "instruct"):
+    assert list(inputs) == ["base", "instruct"]
+    for side in inputs:
         facts = facts_of(getattr(deployment.pair, side))
         copied = small_files(side) if side == parent else ()
         read = {name: about for name, about in facts.items() if name.endswith(".safetensors") or name in copied}
@@ -56,15 +58,42 @@ def test_lineage_holds_what_was_asked_with_its_digest(deployment):
     assert told["spec_digest"] == spec_digest(spec) == job.spec_digest
     assert told["lambda"] == 0.5
     assert told["job"] == {"id": job.id, "created_at": job.created_at.isoformat()}
-    assert told["schema"] == "crossfade.lineage/1"
+    assert told["schema"] == "crossfade.lineage/2"
 
 
 def test_lineage_holds_the_plan_in_numbers(deployment):
     job, folder = publish(deployment)
     plan = plan_spec(job.spec, deployment.open_source).plan
-    assert lineage(folder)["plan"] == plan.summary()
+    assert lineage(folder)["plan"] == {**plan.summary(), "exceptions": plan.exceptions(), "config_changes": {}}
     written = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
     assert plan.write_bytes_per_output == written
+
+
+def test_lineage_tells_what_lambda_really_did_to_every_tensor(deployment):
+    job, folder = publish(deployment)
+    told = lineage(folder)["statistics"]
+    (output,) = deployment.store.list_outputs(job.id)
+    assert output.statistics == {name: value for name, value in told.items() if name != "tensors"}
+    assert told["method"] == "exact"
+    assert told["realised"] == pytest.approx(0.5, abs=0.02)
+    assert (told["warnings"], told["overflowed"], told["base_non_finite"]) == ([], 0, [0, 0])
+    assert {tensor["tensor"] for tensor in told["tensors"]} == set(LLAMA_SIZES)
+    assert all(tensor["requested"] == 0.5 for tensor in told["tensors"])
+
+
+def test_a_stray_strength_is_told_in_lineage_card_and_event(deployment):
+    weights = {"w": ("BF16", (64, 64), encode_floats("BF16", [1.0] * 4096))}
+    tuned = {"w": ("BF16", (64, 64), encode_floats("BF16", [1.0078125] * 4096))}  # one ulp on: no step lies between
+    for folder, tensors in zip(deployment.pair, (weights, tuned), strict=True):
+        shutil.rmtree(folder)
+        write_checkpoint(folder, tensors, extra_files=small_files(folder.name))
+    job = deployment.submit(lambdas=[0.25], output_name="x")
+    deployment.deliver()
+    (warning,) = lineage(deployment.outputs / "x")["statistics"]["warnings"]
+    assert warning.startswith("λ = 0.25 was realised as 0: bfloat16 rounds small steps away")
+    assert f"**Warning:** {warning}." in (deployment.outputs / "x" / "README.md").read_text()
+    (event,) = [event for event in deployment.store.list_events(job.id) if event.type == "output.published"]
+    assert (event.data["realised"], event.data["warnings"]) == (0.0, [warning])
 
 
 def test_lineage_names_what_computed_the_weights(deployment):
@@ -121,4 +150,4 @@ def test_digests_are_those_of_the_bytes_that_were_read(deployment):
     (unit, *_) = deployment.store.list_units(job.id)
     file = unit.shard["file"]
     digest = hashlib.sha256((deployment.pair.instruct / file).read_bytes()).hexdigest()
-    assert unit.result["instruct"] == {file: digest}
+    assert unit.result["inputs"]["instruct"] == {file: digest}

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from crossfade_core.checkpoint import DTYPE_BITS
-from crossfade_core.plan import ByteRange, PlanRow, ShardPlan
+from crossfade_core.plan import Action, ByteRange, PlanRow, ShardPlan
+from crossfade_core.spec import Role
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +18,7 @@ class Segment:
 
     Attributes:
         row: The tensor.
+        action: What happens to this piece: the row's action, or for rows that one parent alone has, a copy.
         first: Index of the piece's first element in the tensor.
         elements: How many elements.
         offset: Where the piece begins in the chunk, in bytes.
@@ -24,10 +26,15 @@ class Segment:
     """
 
     row: PlanRow
+    action: Action
     first: int
     elements: int
     offset: int
     size_bytes: int
+
+    def side(self, role: Role) -> ByteRange | None:
+        """Return the parent's tensor if this piece reads it."""
+        return self.row.side(role) if reads(self.action, role) else None
 
     def source_range(self, side: ByteRange) -> tuple[int, int]:
         """Return the piece's absolute (start, end) bytes in a parent's file."""
@@ -46,6 +53,30 @@ class Chunk:
     segments: tuple[Segment, ...]
 
 
+def reads(action: Action, role: Role) -> bool:
+    """Whether an action reads a parent."""
+    match action:
+        case Action.COPY_BASE:
+            return role == "base"
+        case Action.COPY_INSTRUCT:
+            return role == "instruct"
+        case Action.COPY_EQUAL:
+            return role in ("base", "instruct")
+        case Action.INTERPOLATE:
+            return True
+        case _:
+            return False
+
+
+def parts(row: PlanRow) -> list[tuple[Action, int, int]]:
+    """Return (action, first element, end element) of what happens to a tensor from its first element to its last."""
+    if row.shared_elements is None or row.shared_elements == row.elements:
+        return [(row.action, 0, row.elements)]
+    is_bases = row.base is not None and (row.base.end - row.base.start) * 8 == row.elements * DTYPE_BITS[row.base.dtype]
+    rest = Action.COPY_BASE if is_bases else Action.COPY_INSTRUCT
+    return [(row.action, 0, row.shared_elements), (rest, row.shared_elements, row.elements)]
+
+
 def count_chunks(shard: ShardPlan, chunk_bytes: int) -> int:
     """Return how many chunks `iter_chunks` gives; at least one, for the header."""
     return -(-shard.size_bytes // chunk_bytes)
@@ -59,19 +90,23 @@ def iter_chunks(shard: ShardPlan, chunk_bytes: int) -> Iterator[Chunk]:
     header, size_bytes, position = shard.header, shard.size_bytes, 0
     for index, start in enumerate(range(0, size_bytes, chunk_bytes)):
         end = min(start + chunk_bytes, size_bytes)
-        segments = []
+        segments: list[Segment] = []
         while position < len(shard.rows) and shard.rows[position].start < end:
             row = shard.rows[position]
             if row.end > max(start, row.start):
-                segments.append(_cut(row, start, end))
+                segments.extend(_cut(row, start, end))
             if row.end > end:
                 break
             position += 1
         yield Chunk(index, end - start, header[start:end], tuple(segments))
 
 
-def _cut(row: PlanRow, start: int, end: int) -> Segment:
+def _cut(row: PlanRow, start: int, end: int) -> Iterator[Segment]:
     """Wide dtypes come first and the header's length is a multiple of 8, so a border never splits an element."""
     itemsize = DTYPE_BITS[row.out_dtype] // 8
-    begin, stop = max(row.start, start), min(row.end, end)
-    return Segment(row, (begin - row.start) // itemsize, (stop - begin) // itemsize, begin - start, stop - begin)
+    begin, stop = (max(row.start, start) - row.start) // itemsize, (min(row.end, end) - row.start) // itemsize
+    for action, first, after in parts(row):
+        low, high = max(begin, first), min(stop, after)
+        if high > low:
+            offset = row.start + low * itemsize - start
+            yield Segment(row, action, low, high - low, offset, (high - low) * itemsize)

@@ -3,6 +3,9 @@
 Both devices compute torch.lerp: float32, one fused multiply-add an element, rounded once (docs/numerics.md).
 """
 
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Protocol
 
 import torch
@@ -13,60 +16,80 @@ from crossfade_core.errors import ProgramMissing
 class Device(Protocol):
     """Computes one λ of one piece of a tensor; used by several threads at once."""
 
-    def operand(self, piece: torch.Tensor, room_f32: torch.Tensor | None) -> torch.Tensor:
-        """Bring a piece of a parent (host memory, 1-d) to where it is computed with.
+    def pinned(self, buffers: Iterable[torch.Tensor]) -> AbstractContextManager[None]:
+        """Ready host memory for copies to and from the device, until the context ends."""
 
-        Args:
-            piece: Elements in the parent's dtype.
-            room_f32: Host memory of the same length to upcast into, or None when the dtype is computed with as it is.
-        """
+    def operand(self, numbers: torch.Tensor) -> torch.Tensor:
+        """Bring the numbers of a piece (host memory, 1-d) to where they are computed with."""
 
-    def lerp(
-        self, base: torch.Tensor, instruct: torch.Tensor, lam: float, out: torch.Tensor, scratch: torch.Tensor | None
-    ) -> None:
-        """Write base + lam·(instruct − base) into `out` (host memory, 1-d, the output's dtype).
+    def lerp(self, base: torch.Tensor, instruct: torch.Tensor, lam: float, out: torch.Tensor) -> None:
+        """Write base + lam·(instruct − base) into `out`.
 
         Args:
             base: What `operand` made of the base's piece.
             instruct: What `operand` made of the instruct's piece, same length and dtype.
             lam: The strength, already rounded to float32.
-            out: Same length.
-            scratch: Host memory, float32, same length, where `out` has another dtype than the operands.
+            out: Host memory, 1-d, same length and dtype.
         """
 
 
 class CpuDevice:
     """torch on the host; holds no memory of its own."""
 
-    def operand(self, piece: torch.Tensor, room_f32: torch.Tensor | None) -> torch.Tensor:
-        """Return the piece itself, or its float32 copy in `room_f32`."""
-        return piece if room_f32 is None else room_f32.copy_(piece)
+    def pinned(self, buffers: Iterable[torch.Tensor]) -> AbstractContextManager[None]:
+        """Do nothing: host memory is where the arithmetic runs."""
+        return nullcontext()
 
-    def lerp(
-        self, base: torch.Tensor, instruct: torch.Tensor, lam: float, out: torch.Tensor, scratch: torch.Tensor | None
-    ) -> None:
-        """Interpolate straight into `out`, or through `scratch` where dtypes differ."""
-        if scratch is None:
-            torch.lerp(base, instruct, lam, out=out)
-        else:
-            out.copy_(torch.lerp(base, instruct, lam, out=scratch))
+    def operand(self, numbers: torch.Tensor) -> torch.Tensor:
+        """Return the numbers as they are."""
+        return numbers
+
+    def lerp(self, base: torch.Tensor, instruct: torch.Tensor, lam: float, out: torch.Tensor) -> None:
+        """Interpolate straight into `out`."""
+        torch.lerp(base, instruct, lam, out=out)
 
 
 class CudaDevice:
-    """torch on one NVIDIA GPU; holds one chunk of both parents for every slot of the ring, and one result a thread."""
+    """torch on one NVIDIA GPU; holds one chunk of both parents for every slot of the ring, and one result a thread.
+
+    Every thread has a stream of its own and waits for it alone: while one copies a chunk in, others compute and copy
+    results out. The ring's slots and the threads' scratch are the double buffers; while `pinned`, copies go by DMA.
+    """
 
     def __init__(self, index: int = 0) -> None:
         self._device = torch.device("cuda", index)
+        self._own = threading.local()
 
-    def operand(self, piece: torch.Tensor, room_f32: torch.Tensor | None) -> torch.Tensor:
-        """Copy the piece to the GPU, upcast there where asked."""
-        return piece.to(self._device) if room_f32 is None else piece.to(self._device).float()
+    @contextmanager
+    def pinned(self, buffers: Iterable[torch.Tensor]) -> Iterator[None]:
+        """Register host memory with the driver (cudaHostRegister); what it refuses is copied the slow way."""
+        runtime = torch.cuda.cudart()  # type: ignore[no-untyped-call]
+        held = [each for each in buffers if int(runtime.cudaHostRegister(each.data_ptr(), each.nbytes, 0)) == 0]
+        try:
+            yield
+        finally:
+            for each in held:
+                runtime.cudaHostUnregister(each.data_ptr())
 
-    def lerp(
-        self, base: torch.Tensor, instruct: torch.Tensor, lam: float, out: torch.Tensor, scratch: torch.Tensor | None
-    ) -> None:
+    def operand(self, numbers: torch.Tensor) -> torch.Tensor:
+        """Copy the numbers to the GPU."""
+        with self._stream() as stream:
+            copied = numbers.to(self._device, non_blocking=True)
+            stream.synchronize()
+        return copied
+
+    def lerp(self, base: torch.Tensor, instruct: torch.Tensor, lam: float, out: torch.Tensor) -> None:
         """Interpolate and round on the GPU, copy the result back."""
-        out.copy_(torch.lerp(base, instruct, lam).to(out.dtype))
+        with self._stream() as stream:
+            out.copy_(torch.lerp(base, instruct, lam), non_blocking=True)
+            stream.synchronize()
+
+    @contextmanager
+    def _stream(self) -> Iterator[torch.cuda.Stream]:
+        if not hasattr(self._own, "stream"):
+            self._own.stream = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
+        with torch.cuda.stream(self._own.stream):
+            yield self._own.stream
 
 
 def open_device(name: str) -> Device:

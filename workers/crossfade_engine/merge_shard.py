@@ -6,17 +6,20 @@ Memory held: `RING` slots and one chunk a thread, within `BUDGET_BYTES` + 3 MiB 
 import contextlib
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Final
+from dataclasses import dataclass
+from typing import Any, Final
 
 from crossfade_core.plan import ShardPlan
 from crossfade_core.ports import FileInfo, FileWriter, Source
+from crossfade_core.spec import Role
 from crossfade_engine.chunks import count_chunks
 from crossfade_engine.crew import Crew, OnTick
 from crossfade_engine.device import Device, open_device
 from crossfade_engine.loader import SlotLoader
-from crossfade_engine.slot import HostBuffer, Slot, f32_ratio, padding_bytes, source_ratio
+from crossfade_engine.slot import Slot, padding_bytes, roles_of, rooms_of
 from crossfade_engine.streams import OutputStream, PassDigest, RereadDigest, Scratch, sequential_start
+from crossfade_engine.tally import as_record
+from crossfade_engine.terms import Terms
 
 RING: Final = 4
 BUDGET_BYTES: Final = 24 << 20
@@ -29,12 +32,10 @@ THREADS_PER_CORE: Final = 2
 
 @dataclass(frozen=True)
 class Parents:
-    """Both parents, open, and the files that were planned."""
+    """Every parent by role: open, and the files that were planned."""
 
-    base: Source
-    instruct: Source
-    base_files: Mapping[str, FileInfo]
-    instruct_files: Mapping[str, FileInfo]
+    sources: Mapping[Role, Source]
+    files: Mapping[Role, Mapping[str, FileInfo]]
 
 
 @dataclass(frozen=True)
@@ -62,21 +63,29 @@ def open_resources(device: str = "auto", threads: int = 0) -> Resources:
 
 
 @dataclass(frozen=True)
-class ShardDigests:
-    """Hex SHA-256 of what one pass wrote (in the order of the λ) and of the inputs it owed a digest of."""
+class MergedShard:
+    """What one pass found out.
+
+    Attributes:
+        outputs: Hex SHA-256 of what was written, in the order of the λ.
+        inputs: Hex SHA-256 of the inputs it owed a digest of, by role and file.
+        statistics: Sums that tell what the merge did, as JSON (`crossfade_engine.tally`).
+    """
 
     outputs: tuple[str, ...]
-    base: dict[str, str] = field(default_factory=dict)
-    instruct: dict[str, str] = field(default_factory=dict)
+    inputs: Mapping[Role, Mapping[str, str]]
+    statistics: Mapping[str, Any]
 
 
 def merge_shard(
     shard: ShardPlan,
     parents: Parents,
     outputs: Sequence[tuple[float, FileWriter]],
+    terms: Terms,
+    *,
     resources: Resources,
     on_tick: OnTick,
-) -> ShardDigests:
+) -> MergedShard:
     """Stream one output shard, all λ.
 
     Args:
@@ -84,69 +93,65 @@ def merge_shard(
         parents: Where to read from.
         outputs: Each λ with the writer of its file. None is finished before all are complete; after an error those not
             finished are abandoned.
+        terms: What the job asks of the arithmetic.
         resources: What to compute with.
         on_tick: Told of progress; may raise to stop.
 
     Returns:
-        Digests of the files written and of the input files this shard owes.
+        The digests, and the sums of what was done.
 
     Raises:
         SourceError: A parent could not be read in full.
-        TensorsDiffer: A tensor that must be equal is not.
-        SinkError: A file could not be written.
-        Exception: Whatever `on_tick` raised.
+        SinkError: An output could not be written.
+        MergeRefused: The numbers are not what the job's policies allow.
+        BaseException: Whatever `on_tick` raises.
     """
-    streams = [OutputStream(lam, writer, resources.device) for lam, writer in outputs]
-    with contextlib.ExitStack() as unfinished:
-        for stream in streams:
-            unfinished.callback(stream.abandon)  # which does nothing to a finished one
-        chunk_bytes = resources.chunk_bytes or _chunk_bytes(shard)
+    with contextlib.ExitStack() as opened:
+        streams = []
+        for lam, writer in outputs:
+            streams.append(OutputStream(lam, writer, resources.device, terms))
+            opened.callback(streams[-1].abandon)
+        roles, rooms = roles_of(shard), rooms_of(shard, terms)
+        chunk_bytes = resources.chunk_bytes or _chunk_bytes(rooms.per_byte(len(roles)))
         digests = _parent_digests(shard, parents, chunk_bytes)
-        slots = [_new_slot(shard, chunk_bytes) for _ in range(RING)]
-        loader = SlotLoader(parents.base, parents.instruct, resources.device)
+        slots = [Slot.of(rooms, roles, chunk_bytes, padding_bytes(shard)) for _ in range(RING)]
+        loader = SlotLoader(parents.sources, resources.device, terms)
         crew = Crew(shard, chunk_bytes, loader, slots, [*streams, *digests.values()])
-        f32_bytes = int(chunk_bytes * f32_ratio(shard))
+        f32_bytes = int(chunk_bytes * rooms.base_f32)
         useful = min(resources.threads, len(streams) + len(digests) + 1)  # one to each stream, one that loads
-        crew.run([Scratch(chunk_bytes, f32_bytes) for _ in range(useful)], on_tick)
-    return ShardDigests(
+        scratches = [Scratch(chunk_bytes, f32_bytes) for _ in range(useful)]
+        memory = [buffer.tensor for slot in slots for buffer in slot.buffers]
+        memory += [buffer.tensor for scratch in scratches for buffer in scratch.buffers]
+        with resources.device.pinned(memory):
+            crew.run(scratches, on_tick)
+    return MergedShard(
         tuple(stream.sha256 for stream in streams),
-        {file: digests[0, file].sha256 for file in shard.base_hash_files},
-        {file: digests[1, file].sha256 for file in shard.instruct_hash_files},
+        {role: {file: digests[role, file].sha256 for file in files} for role, files in shard.owed.items()},
+        as_record(shard, loader.tally, [stream.tally for stream in streams]),
     )
 
 
 def _parent_digests(
     shard: ShardPlan, parents: Parents, chunk_bytes: int
-) -> dict[tuple[int, str], PassDigest | RereadDigest]:
-    """Begin the digests the shard owes, by (side, file): on the way where the pass reads front to back, else apart."""
-    digests: dict[tuple[int, str], PassDigest | RereadDigest] = {}
-    sides = (
-        (0, parents.base, shard.base_hash_files, parents.base_files),
-        (1, parents.instruct, shard.instruct_hash_files, parents.instruct_files),
-    )
-    for side, source, owed, files in sides:
+) -> dict[tuple[Role, str], PassDigest | RereadDigest]:
+    """Begin the digests the shard owes, by (role, file): on the way where the pass reads front to back, else apart."""
+    digests: dict[tuple[Role, str], PassDigest | RereadDigest] = {}
+    for role, owed in shard.owed.items():
+        source = parents.sources[role]
         for file in owed:
-            size_bytes = files[file].size_bytes
-            start = sequential_start(shard, side, file, size_bytes)
-            digests[side, file] = (
+            size_bytes = parents.files[role][file].size_bytes
+            start = sequential_start(shard, role, file, size_bytes)
+            digests[role, file] = (
                 RereadDigest(source, file, size_bytes, count_chunks(shard, chunk_bytes))
                 if start is None
-                else PassDigest(source, file, start, side)
+                else PassDigest(source, file, start, role)
             )
     return digests
 
 
-def _chunk_bytes(shard: ShardPlan) -> int:
-    """Return the largest power of two whose ring fits the budget: raw bytes and float32 room, of both parents."""
-    per_byte = 2 * RING * (source_ratio(shard) + f32_ratio(shard))
+def _chunk_bytes(per_byte: float) -> int:
+    """Return the largest power of two whose ring fits the budget: raw bytes and float32 rooms, of all parents."""
     chunk_bytes = MAX_CHUNK_BYTES
-    while chunk_bytes * per_byte > BUDGET_BYTES:
+    while chunk_bytes * RING * per_byte > BUDGET_BYTES:
         chunk_bytes //= 2
     return chunk_bytes
-
-
-def _new_slot(shard: ShardPlan, chunk_bytes: int) -> Slot:
-    """Make a slot; a run may begin up to a cache line late, hence the padding."""
-    raw_bytes = int(chunk_bytes * source_ratio(shard)) + padding_bytes(shard)
-    f32_bytes = int(chunk_bytes * f32_ratio(shard))
-    return Slot(HostBuffer(raw_bytes), HostBuffer(raw_bytes), HostBuffer(f32_bytes), HostBuffer(f32_bytes))

@@ -6,27 +6,35 @@ Each stream is sequential (SHA-256 is), so a stream is used by one thread at a t
 import hashlib
 import itertools
 import math
+from collections.abc import Iterator
 from typing import Protocol
 
 import torch
 
 from crossfade_core.checkpoint import LENGTH_BYTES, MAX_HEADER_BYTES
+from crossfade_core.errors import OutputOverflow
 from crossfade_core.plan import Action, ShardPlan
 from crossfade_core.ports import FileWriter, Source
-from crossfade_core.spec import as_float32
+from crossfade_core.spec import Role, as_float32
+from crossfade_engine.chunks import Segment, parts, reads
 from crossfade_engine.device import Device
-from crossfade_engine.dtypes import TORCH_DTYPE
-from crossfade_engine.slot import HostBuffer, Piece, Slot, both_sides
+from crossfade_engine.dtypes import LARGEST, TORCH_DTYPE
+from crossfade_engine.slot import HostBuffer, Piece, Slot, is_stepped
+from crossfade_engine.stochastic import round_by_chance
+from crossfade_engine.tally import BLOCK_ELEMENTS, OutputTally
+from crossfade_engine.terms import Terms
 
 _HASH_BYTES = 1 << 20
 
 
 class Scratch:
-    """One thread's own memory: the chunk it makes, and float32 room where dtypes differ."""
+    """One thread's own memory: the chunk it makes, float32 room where dtypes differ, one block for sums."""
 
     def __init__(self, chunk_bytes: int, f32_bytes: int) -> None:
         self.out = HostBuffer(chunk_bytes)
         self.f32 = HostBuffer(f32_bytes)
+        self.buffers = [self.out, self.f32]
+        self.block_f32 = HostBuffer(BLOCK_ELEMENTS * 4).view(0, BLOCK_ELEMENTS * 4, torch.float32)
 
 
 class Stream(Protocol):
@@ -40,19 +48,22 @@ class Stream(Protocol):
 
 
 class OutputStream:
-    """One λ of one shard: computes, hashes and writes it.
+    """One λ of one shard: computes, hashes and writes it. `tally` holds the sums over what it made.
 
     Args:
         lam: The strength.
         writer: Where the file goes.
         device: Where the arithmetic runs.
+        terms: What the job asks of the arithmetic.
     """
 
-    def __init__(self, lam: float, writer: FileWriter, device: Device) -> None:
-        self._lam = as_float32(lam)
+    def __init__(self, lam: float, writer: FileWriter, device: Device, terms: Terms) -> None:
+        self._lam = lam
         self._writer = writer
         self._device = device
+        self._terms = terms
         self._digest = hashlib.sha256()
+        self.tally = OutputTally(terms.statistics)
 
     @property
     def sha256(self) -> str:
@@ -60,7 +71,12 @@ class OutputStream:
         return self._digest.hexdigest()
 
     def consume(self, slot: Slot, scratch: Scratch) -> int:
-        """Make this λ of the chunk in `scratch.out`, hash it, write it."""
+        """Make this λ of the chunk in `scratch.out`, hash it, write it.
+
+        Raises:
+            OutputOverflow: A result is too large for the output's dtype, and the job does not keep such.
+            SinkError: The destination refused.
+        """
         chunk = slot.chunk
         scratch.out.bytes[: len(chunk.header)] = chunk.header
         for piece in slot.pieces:
@@ -81,28 +97,91 @@ class OutputStream:
     def _fill(self, piece: Piece, scratch: Scratch) -> None:
         segment = piece.segment
         room = scratch.out.view(segment.offset, segment.size_bytes)
-        if segment.row.action is Action.INTERPOLATE:
-            self._interpolate(piece, room, scratch)
+        values = piece.instruct if segment.action is Action.COPY_INSTRUCT else piece.base
+        if segment.action is not Action.INTERPOLATE:
+            self._copy(piece, values, room)
+            return
+        lam = as_float32(self._lam * segment.row.factor)
+        out = room.view(TORCH_DTYPE[segment.row.out_dtype])
+        if piece.operands is None or lam in (0.0, 1.0):
+            self._copy(piece, piece.instruct if lam == 1.0 else values, room)
         else:
-            room.copy_(piece.instruct_raw if segment.row.action is Action.COPY_INSTRUCT else piece.base_raw)
+            self._interpolate(piece, piece.operands, lam, out, scratch)
+        if lam not in (0.0, 1.0) or (lam == 1.0 and is_stepped(segment.row)):
+            _keep(piece, out)
+        self.tally.add(piece, out, scratch.block_f32)
 
-    def _interpolate(self, piece: Piece, room: torch.Tensor, scratch: Scratch) -> None:
-        row = piece.segment.row
-        out = room.view(TORCH_DTYPE[row.out_dtype])
-        if piece.operands is not None and self._lam not in (0.0, 1.0):
-            needs_cast = piece.operands[0].dtype != out.dtype
-            f32 = scratch.f32.view(0, len(out) * 4, torch.float32) if needs_cast else None
-            self._device.lerp(*piece.operands, self._lam, out, f32)
+    def _interpolate(
+        self,
+        piece: Piece,
+        operands: tuple[torch.Tensor, torch.Tensor],
+        lam: float,
+        out: torch.Tensor,
+        scratch: Scratch,
+    ) -> None:
+        if operands[0].dtype == out.dtype:
+            self._device.lerp(*operands, lam, out)
         else:
-            base, instruct = both_sides(row)
-            raw, side = (piece.instruct_raw, instruct) if self._lam == 1.0 else (piece.base_raw, base)
-            if side.dtype == row.out_dtype:
-                room.copy_(raw)
-                return
-            out.copy_(raw.view(TORCH_DTYPE[side.dtype]))
-        if not piece.is_finite:
-            # One NaN for all: torch's vector code and the scalar code that ends a chunk make NaNs of different bits.
-            out.masked_fill_(out.isnan(), math.nan)
+            f32 = scratch.f32.view(0, len(out) * 4, torch.float32)
+            self._device.lerp(*operands, lam, f32)
+            if piece.noise is None:
+                out.copy_(f32)
+            else:
+                round_by_chance(f32, piece.noise, out)
+        _unify_nans(piece, out)
+        self._watch_overflow(piece, lam, out)
+
+    def _copy(self, piece: Piece, values: torch.Tensor | None, room: torch.Tensor) -> None:
+        row = piece.segment.row
+        if values is None:
+            raise ValueError(f"tensor {row.name!r} is planned as {piece.segment.action} but that parent lacks it")
+        if values.dtype in (torch.uint8, TORCH_DTYPE.get(row.out_dtype)):
+            room.copy_(values.view(torch.uint8))
+            return
+        out = room.view(TORCH_DTYPE[row.out_dtype])
+        out.copy_(values)
+        _unify_nans(piece, out)
+        self._watch_overflow(piece, 0.0, out)
+
+    def _watch_overflow(self, piece: Piece, lam: float, out: torch.Tensor) -> None:
+        """Count results that are infinite though both parents are finite; refuse them unless the job keeps them."""
+        row = piece.segment.row
+        reach = 1.0 + 2.0 * max(0.0, lam - 1.0, -lam)  # how far extrapolation can lead beyond the larger parent
+        if piece.largest * reach <= LARGEST[row.out_dtype]:
+            return
+        is_over = out.isinf()
+        for parent in (piece.base, piece.instruct):
+            if parent is not None:
+                is_over &= parent.isfinite()
+        count = int(is_over.sum())
+        if count and not self._terms.keeps_overflow:
+            raise OutputOverflow(
+                f"tensor {row.name!r} at λ = {self._lam}: {count} results in one block are too large for "
+                f"{row.out_dtype} (at most {LARGEST[row.out_dtype]:g}); choose another out_dtype, or let them become "
+                "infinite with the policy overflow: keep",
+                tensor=row.name,
+                lam=self._lam,
+                count=count,
+            )
+        if piece.segment.action is Action.INTERPOLATE:
+            self.tally.of(row).overflowed += count
+
+
+def _unify_nans(piece: Piece, out: torch.Tensor) -> None:
+    """Make one NaN of all: torch's vector code and the scalar code that ends a chunk make NaNs of different bits."""
+    if not piece.is_finite:
+        out.masked_fill_(out.isnan(), math.nan)
+
+
+def _keep(piece: Piece, out: torch.Tensor) -> None:
+    """Give the elements that computing changes, though they are equal in both parents, the base's own bits."""
+    if piece.kept is None or piece.base is None:
+        return
+    values = piece.base
+    if values.dtype is not out.dtype:
+        values = values.to(out.dtype)
+        _unify_nans(piece, values)
+    torch.where(piece.kept, values, out, out=out)
 
 
 class ParentDigest:
@@ -142,18 +221,18 @@ class PassDigest(ParentDigest):
         source: The parent.
         file: The file.
         start: Where the pass begins to read it; what lies before (its header) is read here.
-        side: 0 for base, 1 for instruct.
+        role: Which parent.
     """
 
-    def __init__(self, source: Source, file: str, start: int, side: int) -> None:
+    def __init__(self, source: Source, file: str, start: int, role: Role) -> None:
         super().__init__(source, file)
-        self._side = side
+        self._role = role
         self.read_to(start, memoryview(bytearray(min(start, _HASH_BYTES))))
 
     def consume(self, slot: Slot, scratch: Scratch) -> int:
         """Hash the file's bytes of the chunk."""
-        buffer = (slot.base, slot.instruct)[self._side]
-        for run in slot.runs[self._side]:
+        buffer = slot.parents[self._role]
+        for run in slot.runs[self._role]:
             if run.file == self._file:
                 self._digest.update(buffer.bytes[run.offset : run.offset + run.size_bytes])
         return 0
@@ -179,12 +258,12 @@ class RereadDigest(ParentDigest):
         return 0
 
 
-def sequential_start(shard: ShardPlan, side: int, file: str, size_bytes: int) -> int | None:
+def sequential_start(shard: ShardPlan, role: Role, file: str, size_bytes: int) -> int | None:
     """Return where a pass over `shard` begins to read a parent's file, if it reads it front to back to its end.
 
     Args:
         shard: The output shard.
-        side: 0 for base, 1 for instruct.
+        role: Which parent.
         file: The parent's file.
         size_bytes: Its size.
 
@@ -192,9 +271,19 @@ def sequential_start(shard: ShardPlan, side: int, file: str, size_bytes: int) ->
         The first byte read, or None when the pass jumps, leaves more than a header's length to others, or reads no
         tensor of it.
     """
-    ranges = [(row.base, row.instruct)[side] for row in shard.rows]
-    held = [found for found in ranges if found is not None and found.file == file and found.end > found.start]
-    if not held or held[-1].end != size_bytes or held[0].start > LENGTH_BYTES + MAX_HEADER_BYTES:
+    held = list(_reads_of(shard, role, file))
+    if not held or held[-1][1] != size_bytes or held[0][0] > LENGTH_BYTES + MAX_HEADER_BYTES:
         return None
-    follows = all(after.start == before.end for before, after in itertools.pairwise(held))
-    return held[0].start if follows else None
+    follows = all(after[0] == before[1] for before, after in itertools.pairwise(held))
+    return held[0][0] if follows else None
+
+
+def _reads_of(shard: ShardPlan, role: Role, file: str) -> Iterator[tuple[int, int]]:
+    """Yield the bytes (start, end) of a parent's file that a pass reads into its slots, in order."""
+    for row in shard.rows:
+        side = row.side(role)
+        if side is None or side.file != file:
+            continue
+        for action, first, end in parts(row):
+            if reads(action, role) and end > first:
+                yield Segment(row, action, first, end - first, 0, 0).source_range(side)

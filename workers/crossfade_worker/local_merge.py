@@ -21,15 +21,15 @@ from pydantic import ValidationError
 
 from crossfade_core.errors import CrossfadeError, InvalidSpec, SinkUnavailable
 from crossfade_core.job import JobId
-from crossfade_core.plan import ShardPlan
+from crossfade_core.plan import ROLES, ShardPlan
 from crossfade_core.spec import MergeSpec, SourceRef, spec_digest
 from crossfade_engine.merge_shard import Parents, Resources, open_resources
-from crossfade_registries.layout import SourcedPlan, plan_spec
+from crossfade_registries.layout import SourcedPlan, open_sources, plan_spec
 from crossfade_registries.local_sink import LocalSink
 from crossfade_registries.local_source import LocalSource
 from crossfade_worker.output_files import stage_output_files
 from crossfade_worker.plan_record import plan_summary
-from crossfade_worker.stream_shard import stream_shard
+from crossfade_worker.stream_shard import Order, stream_shard
 from crossfade_worker.sweep_facts import Origin, SweepFacts, sweep_facts
 
 _ROOT: Final = "filesystem"
@@ -62,10 +62,12 @@ def _merge(request: Mapping[str, Any]) -> dict[str, Any]:
     out = Path(request["out"])
     sourced = plan_spec(spec, _open_source)
     with _output_folder(out) as folder:
-        sink = LocalSink(folder, job_id, overwrite=spec.overwrite)
+        sink = LocalSink(folder, job_id, overwrite=spec.overwrite, direct=request.get("write", "auto") == "auto")
         for name in spec.output_names(job_id):
             sink.check_free(name)
-        _emit("plan", summary=sourced.plan.summary())
+        _emit("plan", summary=sourced.plan.summary(), exceptions=sourced.plan.exceptions())
+        if request.get("dry_run", False):
+            return {}
         try:
             return _sweep(spec, job_id, sourced, sink, request.get("threads", 0))
         finally:
@@ -75,26 +77,26 @@ def _merge(request: Mapping[str, Any]) -> dict[str, Any]:
 def _sweep(spec: MergeSpec, job_id: JobId, sourced: SourcedPlan, sink: LocalSink, threads: int) -> dict[str, Any]:
     baseline_bytes = _reset_memory_peak()
     started = time.monotonic()
-    with (
-        contextlib.closing(_open_source(spec.base)) as base,
-        contextlib.closing(_open_source(spec.instruct)) as instruct,
-    ):
-        parents = Parents(base, instruct, sourced.base_files, sourced.instruct_files)
-        outputs = list(zip(spec.lambdas, spec.output_names(job_id), strict=True))
-        resources = open_resources(threads=threads)
-        results = _stream(sourced.plan.shards, parents, outputs, sink, resources)
+    with open_sources(spec, _open_source) as sources:
+        parents = Parents(sources, sourced.files)
+        order = Order.of(spec, job_id)
+        results = _stream(sourced.plan.shards, parents, order, sink, open_resources(threads=threads))
         pass_seconds = time.monotonic() - started
         facts = _facts(spec, job_id, sourced, results)
-        parent = instruct if spec.tokenizer_from == "instruct" else base
-        for position, (lam, name) in enumerate(outputs):
+        for position, (lam, name) in enumerate(order.outputs):
             shards = {
                 shard.file: {"size_bytes": shard.size_bytes, "sha256": result["outputs"][position]}
                 for shard, result in zip(sourced.plan.shards, results, strict=True)
             }
-            files = stage_output_files(sink, name, facts, lam, parent=parent, shards=shards)
-            uri = sink.commit(name, {file: about["size_bytes"] for file, about in files.items()})
-            listed = [{"name": file, **about} for file, about in files.items()]
-            _emit("output", **{"lambda": lam, "name": name, "path": unquote(urlsplit(uri).path), "files": listed})
+            staged = stage_output_files(sink, name, facts, position, sources=sources, shards=shards)
+            uri = sink.commit(name, {file: about["size_bytes"] for file, about in staged.files.items()})
+            listed = [{"name": file, **about} for file, about in staged.files.items()]
+            _emit(
+                "output",
+                **{"lambda": lam, "name": name, "path": unquote(urlsplit(uri).path), "files": listed},
+                figures={key: value for key, value in staged.statistics.items() if key != "warnings"},
+                warnings=staged.statistics["warnings"],
+            )
     return {
         "baseline_bytes": baseline_bytes,
         "peak_bytes": _memory_bytes("VmHWM"),
@@ -104,19 +106,15 @@ def _sweep(spec: MergeSpec, job_id: JobId, sourced: SourcedPlan, sink: LocalSink
 
 
 def _stream(
-    shards: Sequence[ShardPlan],
-    parents: Parents,
-    outputs: Sequence[tuple[float, str]],
-    sink: LocalSink,
-    resources: Resources,
+    shards: Sequence[ShardPlan], parents: Parents, order: Order, sink: LocalSink, resources: Resources
 ) -> list[dict[str, Any]]:
-    total_bytes = sum(shard.size_bytes for shard in shards) * len(outputs)
+    total_bytes = sum(shard.size_bytes for shard in shards) * len(order.outputs)
     done_bytes = 0
     results = []
     for shard in shards:
         tick = functools.partial(_progress, done_bytes, total_bytes)
-        results.append(stream_shard(shard, parents, outputs, sink, resources=resources, on_tick=tick))
-        done_bytes += shard.size_bytes * len(outputs)
+        results.append(stream_shard(shard, parents, order, sink, resources=resources, on_tick=tick))
+        done_bytes += shard.size_bytes * len(order.outputs)
     return results
 
 
@@ -125,9 +123,13 @@ def _progress(before_bytes: int, total_bytes: int, made_bytes: int) -> None:
 
 
 def _spec(request: Mapping[str, Any]) -> MergeSpec:
-    sides = {side: f"local://{_ROOT}{_plain_path(request[side])}" for side in ("base", "instruct")}
+    uris = {side: f"local://{_ROOT}{_plain_path(request[side])}" for side in ROLES if request.get(side)}
+    fields = dict(request["spec"])
+    instruct: str | dict[str, Any] = uris["instruct"]
+    if "reference" in uris:
+        instruct = {"delta_of": [uris["instruct"], uris["reference"]], "skip": fields.pop("skip", [])}
     try:
-        return MergeSpec.model_validate({**request["spec"], **sides, "destination": "out"})
+        return MergeSpec.model_validate({**fields, "base": uris["base"], "instruct": instruct, "destination": "out"})
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(map(str, first["loc"])) or "spec"

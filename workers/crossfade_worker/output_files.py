@@ -1,59 +1,108 @@
 """Stage the files of one output that are no weights: index, config, tokenizer, card, lineage."""
 
 import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
+from crossfade_core.model_config import apply_changes
+
 from crossfade_core.checkpoint import INDEX_FILE
-from crossfade_core.lineage import CARD_FILE, LINEAGE_FILE, FileFacts, Lineage, lineage_json, model_card
+from crossfade_core.errors import ConfigMalformed
+from crossfade_core.lineage import LINEAGE_FILE, FileFacts, Lineage, lineage_json
+from crossfade_core.model_card import CARD_FILE, model_card
 from crossfade_core.ports import FileInfo, Sink, Source
-from crossfade_registries.layout import check_unchanged
+from crossfade_core.spec import Role
+from crossfade_registries.layout import CONFIG_FILE, MAX_CONFIG_BYTES, check_unchanged, read_file
 from crossfade_worker.sweep_facts import SweepFacts
 
 _BLOCK_BYTES: Final = 1 << 20
 
 
+@dataclass(frozen=True)
+class StagedOutput:
+    """An output of which everything is staged.
+
+    Attributes:
+        files: Size and digest of every file, shards and lineage included.
+        statistics: What its λ really did, as JSON: the figures and `warnings`.
+    """
+
+    files: dict[str, dict[str, Any]]
+    statistics: dict[str, Any]
+
+
 def stage_output_files(
-    sink: Sink, name: str, facts: SweepFacts, lam: float, *, parent: Source, shards: FileFacts
-) -> dict[str, dict[str, Any]]:
-    """Stage everything of output `name` but its shards; holds one MiB.
+    sink: Sink, name: str, facts: SweepFacts, position: int, *, sources: Mapping[Role, Source], shards: FileFacts
+) -> StagedOutput:
+    """Stage everything of output `name` but its shards; holds one MiB, the config and the lineage record.
 
     Args:
         sink: Where to.
         name: The output.
         facts: What the outputs share.
-        lam: Its strength.
-        parent: The parent whose companions are copied.
+        position: Which of the job's λ it is.
+        sources: All of the job's, by role.
         shards: Size and digest of each shard already staged.
 
-    Returns:
-        Size and digest of every file of the output, shards and lineage included.
-
     Raises:
-        SourceError: A companion cannot be read, or is not the planned one.
+        CheckpointError: The config.json to copy is too large, or is not what the planned changes fit.
+        SourceError: A file to copy cannot be read, or is not the planned one.
         SinkError: The destination refused.
     """
+    told = facts.told(position)
     files = {file: dict(about) for file, about in shards.items()}
-    copied = {info.name: _copy(sink, parent, name, info) for info in facts.companions}
-    check_unchanged(parent, {info.name: info for info in facts.companions})
-    files.update(copied)
-    if facts.index is not None:
-        files[INDEX_FILE] = _write(sink, name, INDEX_FILE, facts.index)
+    inputs: dict[Role, dict[str, Mapping[str, Any]]] = {role: dict(found) for role, found in facts.inputs.items()}
+    for role, info in facts.plan.companions:
+        inputs[role][info.name], files[info.name] = _copy_along(sink, name, facts, sources[role], info)
+    for role, info in facts.consulted:
+        inputs[role][info.name] = _digest(sources[role], info)
+    _check_unchanged(facts, sources)
+    if facts.plan.index is not None:
+        files[INDEX_FILE] = _write(sink, name, INDEX_FILE, facts.plan.index)
     origin = facts.origin
-    files[CARD_FILE] = _write(sink, name, CARD_FILE, model_card(origin.spec, lam, origin.job_id))
-    lineage = Lineage(
-        origin.spec,
-        origin.spec_digest,
-        origin.job_id,
-        origin.created_at,
-        lam,
-        facts.base_files | copied if origin.spec.tokenizer_from == "base" else facts.base_files,
-        facts.instruct_files | copied if origin.spec.tokenizer_from == "instruct" else facts.instruct_files,
-        facts.plan,
-        files,
-        facts.software,
-    )
+    lam = origin.spec.lambdas[position]
+    files[CARD_FILE] = _write(sink, name, CARD_FILE, model_card(origin.spec, lam, origin.job_id, told))
+    lineage = _lineage(facts, lam, inputs, files, told)
     files[LINEAGE_FILE] = _write(sink, name, LINEAGE_FILE, lineage_json(lineage))
-    return files
+    return StagedOutput(files, {key: value for key, value in told.items() if key != "tensors"})
+
+
+def _lineage(
+    facts: SweepFacts, lam: float, inputs: Mapping[Role, FileFacts], files: FileFacts, told: Mapping[str, Any]
+) -> Lineage:
+    origin = facts.origin
+    return Lineage(
+        spec=origin.spec,
+        spec_digest=origin.spec_digest,
+        job_id=origin.job_id,
+        created_at=origin.created_at,
+        lam=lam,
+        inputs=inputs,
+        plan=facts.plan.numbers,
+        exceptions=facts.plan.exceptions,
+        config_changes=facts.plan.config_changes,
+        statistics=told,
+        outputs=files,
+        software=facts.software,
+    )
+
+
+def _copy_along(
+    sink: Sink, name: str, facts: SweepFacts, source: Source, info: FileInfo
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return size and digest of what was read, and of what was written; they differ for a changed config only."""
+    if info.name != CONFIG_FILE or not facts.plan.config_changes:
+        copied = _copy(sink, source, name, info)
+        return copied, copied
+    if info.size_bytes > MAX_CONFIG_BYTES:
+        raise ConfigMalformed(
+            f"{source.uri}/{info.name}: {info.size_bytes} bytes; at most {MAX_CONFIG_BYTES} expected of a config",
+            file=info.name,
+            source=source.uri,
+        )
+    original = read_file(source, info)
+    return _about(original), _write(sink, name, info.name, apply_changes(original, facts.plan.config_changes))
 
 
 def _write(sink: Sink, name: str, file: str, content: bytes) -> dict[str, Any]:
@@ -63,20 +112,39 @@ def _write(sink: Sink, name: str, file: str, content: bytes) -> dict[str, Any]:
         writer.finish()
     finally:
         writer.abandon()
+    return _about(content)
+
+
+def _about(content: bytes) -> dict[str, Any]:
     return {"size_bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
 
 
-def _copy(sink: Sink, parent: Source, name: str, info: FileInfo) -> dict[str, Any]:
-    digest = hashlib.sha256()
-    block = memoryview(bytearray(min(_BLOCK_BYTES, max(info.size_bytes, 1))))
+def _copy(sink: Sink, source: Source, name: str, info: FileInfo) -> dict[str, Any]:
     writer = sink.create_file(name, info.name, info.size_bytes)
     try:
-        for offset in range(0, info.size_bytes, _BLOCK_BYTES):
-            part = block[: min(_BLOCK_BYTES, info.size_bytes - offset)]
-            parent.read_into(info.name, offset, part)
-            digest.update(part)
-            writer.write(part)
+        about = _digest(source, info, writer.write)
         writer.finish()
     finally:
         writer.abandon()
+    return about
+
+
+def _digest(source: Source, info: FileInfo, take: Callable[[memoryview], None] | None = None) -> dict[str, Any]:
+    """Read a file once, a block at a time, which `take` may have; return its size and digest."""
+    digest = hashlib.sha256()
+    block = memoryview(bytearray(min(_BLOCK_BYTES, max(info.size_bytes, 1))))
+    for offset in range(0, info.size_bytes, _BLOCK_BYTES):
+        part = block[: min(_BLOCK_BYTES, info.size_bytes - offset)]
+        source.read_into(info.name, offset, part)
+        digest.update(part)
+        if take is not None:
+            take(part)
     return {"size_bytes": info.size_bytes, "sha256": digest.hexdigest()}
+
+
+def _check_unchanged(facts: SweepFacts, sources: Mapping[Role, Source]) -> None:
+    read: dict[Role, dict[str, FileInfo]] = {}
+    for role, info in (*facts.plan.companions, *facts.consulted):
+        read.setdefault(role, {})[info.name] = info
+    for role, files in read.items():
+        check_unchanged(sources[role], files)

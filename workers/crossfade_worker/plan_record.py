@@ -1,20 +1,49 @@
 """How a job's plan and its units' results are kept: plain JSON, written and read here only."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, cast
 
+from crossfade_core.job import PRIVATE
 from crossfade_core.ports import FileInfo, NewUnit
+from crossfade_core.spec import Role
 from crossfade_registries.layout import SourcedPlan, files_as_record, files_from_record
 
 
+@dataclass(frozen=True)
+class PlanRecord:
+    """What a job keeps of its plan.
+
+    Attributes:
+        numbers: The plan in numbers, for everybody.
+        files: The pinned files, by role and name.
+        companions: Files to copy along, each with the role of the source it comes from.
+        index: The outputs' index file, None where there is none.
+        exceptions: {tensor, action, reason} of all that is not plainly interpolated.
+        config_changes: What the outputs' config.json says other than its original: JSON pointer to value.
+    """
+
+    numbers: Mapping[str, Any]
+    files: Mapping[Role, Mapping[str, FileInfo]]
+    companions: Sequence[tuple[Role, FileInfo]]
+    index: bytes | None
+    exceptions: Sequence[Mapping[str, str]]
+    config_changes: Mapping[str, Any]
+
+
 def plan_summary(sourced: SourcedPlan) -> dict[str, Any]:
-    """Return what the job keeps of its plan: the plan in numbers, the pinned files, the outputs' index."""
-    index = sourced.plan.index_json()
+    """Return what the job keeps of its plan: the plan in numbers, the pinned files, what the outputs are made with."""
+    plan = sourced.plan
+    index = plan.index_json()
     return {
-        **sourced.plan.summary(),
-        "base_files": files_as_record(sourced.base_files),
-        "instruct_files": files_as_record(sourced.instruct_files),
-        "index": index.decode() if index is not None else None,
+        **plan.summary(),
+        PRIVATE: {
+            "files": {role: files_as_record(files) for role, files in sourced.files.items()},
+            "companions": [[role, info.name] for role, info in sourced.companions],
+            "index": index.decode() if index is not None else None,
+            "exceptions": plan.exceptions(),
+            "config_changes": dict(plan.config_changes or {}),
+        },
     }
 
 
@@ -23,26 +52,34 @@ def new_units(sourced: SourcedPlan, lambda_count: int) -> list[NewUnit]:
     return [NewUnit(shard.as_record(), shard.size_bytes * lambda_count) for shard in sourced.plan.shards]
 
 
-def pinned_files(summary: Mapping[str, Any]) -> tuple[dict[str, FileInfo], dict[str, FileInfo]]:
-    """Return the (base, instruct) files a summary pins."""
-    return files_from_record(summary["base_files"]), files_from_record(summary["instruct_files"])
+def pinned_files(summary: Mapping[str, Any]) -> dict[Role, dict[str, FileInfo]]:
+    """Return the files a summary pins, by role and name."""
+    return {cast("Role", role): files_from_record(files) for role, files in summary[PRIVATE]["files"].items()}
 
 
-def public_summary(summary: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the summary without what only workers need: for lineage."""
-    return {key: value for key, value in summary.items() if key not in ("base_files", "instruct_files", "index")}
+def read_plan(summary: Mapping[str, Any]) -> PlanRecord:
+    """Read back what `plan_summary` made."""
+    kept = summary[PRIVATE]
+    pinned = pinned_files(summary)
+    return PlanRecord(
+        numbers={key: value for key, value in summary.items() if key != PRIVATE},
+        files=pinned,
+        companions=[(role, pinned[role][name]) for role, name in kept["companions"]],
+        index=kept["index"].encode() if kept["index"] is not None else None,
+        exceptions=kept["exceptions"],
+        config_changes=kept["config_changes"],
+    )
 
 
 def merged_results(
     results: Sequence[Mapping[str, Any]],
-) -> tuple[dict[str, str], dict[str, str], list[dict[str, str]]]:
-    """Join unit results: digests of the base's files, of the instruct's files, and each distinct set of versions."""
-    base: dict[str, str] = {}
-    instruct: dict[str, str] = {}
+) -> tuple[dict[Role, dict[str, str]], list[dict[str, str]]]:
+    """Join unit results: SHA-256 of the files that were read, by role and name, and each distinct set of versions."""
+    inputs: dict[Role, dict[str, str]] = {}
     software: list[dict[str, str]] = []
     for result in results:
-        base.update(result["base"])
-        instruct.update(result["instruct"])
+        for role, digests in result["inputs"].items():
+            inputs.setdefault(role, {}).update(digests)
         if result["software"] not in software:
             software.append(result["software"])
-    return base, instruct, software
+    return inputs, software

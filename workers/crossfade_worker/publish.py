@@ -1,13 +1,16 @@
 """End a job: publish every output once all units are done, or clean up after a cancel or a failure."""
 
 import contextlib
+from collections.abc import Mapping
 from typing import Any
 
 import structlog
 
-from crossfade_core.errors import IllegalTransition, SinkError, SourceError
+from crossfade_core.errors import CheckpointError, IllegalTransition, SinkError, SourceError
 from crossfade_core.job import Job, JobId, JobState, Output, OutputState, Phase, Unit, UnitState
 from crossfade_core.ports import JobStore, OpenSink, OpenSource, Sink, Source
+from crossfade_core.spec import Role
+from crossfade_registries.layout import open_sources
 from crossfade_worker.lease import CONTROL_LEASE_SECONDS, control_lease
 from crossfade_worker.output_files import stage_output_files
 from crossfade_worker.sweep_facts import Origin, SweepFacts, sweep_facts
@@ -63,32 +66,34 @@ class Publish:
         self._store.set_phase(job.id, Phase.PUBLISHING)
         origin = Origin(job.spec, job.spec_digest, job.id, job.created_at.isoformat())
         facts = sweep_facts(origin, job.plan_summary or {}, [unit.result or {} for unit in units])
-        parent_uri = job.spec.instruct if job.spec.tokenizer_from == "instruct" else job.spec.base
-        try:
-            sink, parent = self._open_sink(job.spec, job.id), self._open_source(parent_uri)
-        except (SourceError, SinkError) as error:
-            self._end(job, JobState.FAILED, error.as_record())
-            return
-        with contextlib.closing(parent):
+        with contextlib.ExitStack() as opened:
+            try:
+                sink = self._open_sink(job.spec, job.id)
+                sources = opened.enter_context(open_sources(job.spec, self._open_source))
+            except (SourceError, SinkError) as error:
+                self._end(job, JobState.FAILED, error.as_record())
+                return
             for output in self._store.list_outputs(job.id):
                 if not self._store.lease_job(job.id, self._owner, CONTROL_LEASE_SECONDS):
                     return  # so slow that another process has taken over
                 if self._store.get_job(job.id).state is not JobState.RUNNING:
                     break
                 if output.state is OutputState.PENDING:
-                    self._publish_one(sink, facts, parent, output, units)
+                    self._publish_one(sink, facts, sources, output, units)
         self._settle(job)
 
-    def _publish_one(self, sink: Sink, facts: SweepFacts, parent: Source, output: Output, units: list[Unit]) -> None:
+    def _publish_one(
+        self, sink: Sink, facts: SweepFacts, sources: Mapping[Role, Source], output: Output, units: list[Unit]
+    ) -> None:
         try:
             shards = shard_facts(units, output.position)
-            files = stage_output_files(sink, output.name, facts, output.lam, parent=parent, shards=shards)
-            uri = sink.commit(output.name, {name: about["size_bytes"] for name, about in files.items()})
-        except (SourceError, SinkError) as error:
+            staged = stage_output_files(sink, output.name, facts, output.position, sources=sources, shards=shards)
+            uri = sink.commit(output.name, {name: about["size_bytes"] for name, about in staged.files.items()})
+        except (SourceError, CheckpointError, SinkError) as error:
             log.warning("output.failed", name=output.name, code=error.code, message=error.message)
             self._store.fail_output(output.job_id, output.position, error.as_record())
         else:
-            self._store.publish_output(output.job_id, output.position, uri, files)
+            self._store.publish_output(output.job_id, output.position, uri, staged.files, statistics=staged.statistics)
             log.info("output.published", name=output.name, uri=uri)
 
     def _settle(self, job: Job) -> None:

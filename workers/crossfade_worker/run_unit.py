@@ -19,9 +19,10 @@ from crossfade_core.messages import PUBLISH, UNIT
 from crossfade_core.plan import ShardPlan
 from crossfade_core.ports import Clock, JobStore, OpenSink, OpenSource, TaskQueue
 from crossfade_engine.merge_shard import Parents, Resources
+from crossfade_registries.layout import open_sources
 from crossfade_worker.lease import UnitLease
 from crossfade_worker.plan_record import pinned_files
-from crossfade_worker.stream_shard import stream_shard
+from crossfade_worker.stream_shard import Order, stream_shard
 
 MAX_ATTEMPTS: Final = 5
 """A unit claimed more often than this kills its workers; its job fails (the fence counts claims)."""
@@ -97,14 +98,11 @@ class RunUnit:
 
     def _stream(self, job: Job, unit: Unit) -> dict[str, Any]:
         lease = UnitLease(self._store, self._clock, unit, self._settings.lease_seconds)
-        with (
-            contextlib.closing(self._open_source(job.spec.base)) as base,
-            contextlib.closing(self._open_source(job.spec.instruct)) as instruct,
-        ):
+        with open_sources(job.spec, self._open_source) as sources:
             return stream_shard(
                 ShardPlan.from_record(unit.shard),
-                Parents(base, instruct, *pinned_files(job.plan_summary or {})),
-                list(zip(job.spec.lambdas, job.spec.output_names(job.id), strict=True)),
+                Parents(sources, pinned_files(job.plan_summary or {})),
+                Order.of(job.spec, job.id),
                 self._open_sink(job.spec, job.id),
                 resources=self._settings.resources,
                 on_tick=lease.tick,

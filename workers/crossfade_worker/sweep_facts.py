@@ -1,13 +1,16 @@
-"""Gather what all outputs of a sweep share: origin, inputs with digests, plan, versions, files to copy along."""
+"""Gather what all outputs of a sweep share: origin, inputs with digests, plan, sums, versions, files to copy along."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
-from crossfade_core.lineage import COMPANION_FILES
 from crossfade_core.ports import FileInfo
-from crossfade_core.spec import MergeSpec
-from crossfade_worker.plan_record import merged_results, pinned_files, public_summary
+from crossfade_core.spec import MergeSpec, Role
+from crossfade_core.statistics import SweepStatistics, output_figures, tensor_figures
+from crossfade_core.sweep_warnings import warnings
+from crossfade_worker.plan_record import PlanRecord, merged_results, read_plan
+
+WEIGHTS: Final = ".safetensors"
 
 
 @dataclass(frozen=True)
@@ -26,21 +29,35 @@ class SweepFacts:
 
     Attributes:
         origin: The job.
-        base_files: Every weights file of the base with its digest.
-        instruct_files: The same of the instruct.
-        plan: The plan in numbers.
+        plan: Its plan.
+        inputs: Every file the units read, with its digest, by role.
         software: Each distinct set of versions that computed a unit.
-        companions: Files of the chosen parent to copy along.
-        index: The index file's bytes, None where there is none.
+        statistics: The units' sums.
     """
 
     origin: Origin
-    base_files: dict[str, dict[str, Any]]
-    instruct_files: dict[str, dict[str, Any]]
-    plan: Mapping[str, Any]
+    plan: PlanRecord
+    inputs: Mapping[Role, Mapping[str, Mapping[str, Any]]]
     software: Sequence[Mapping[str, str]]
-    companions: Sequence[FileInfo]
-    index: bytes | None
+    statistics: SweepStatistics
+
+    @property
+    def consulted(self) -> list[tuple[Role, FileInfo]]:
+        """Files that the plan was made from and that are neither weights nor copied along: an adapter's config."""
+        return [
+            (role, info)
+            for role, files in self.plan.files.items()
+            for info in files.values()
+            if not info.name.endswith(WEIGHTS) and (role, info) not in self.plan.companions
+        ]
+
+    def told(self, position: int) -> dict[str, Any]:
+        """Return what one λ really did, as JSON: the output's figures, `warnings`, and the figures of its `tensors`."""
+        spec = self.origin.spec
+        figures = output_figures(self.statistics, position, spec.lambdas[position])
+        tensors = tensor_figures(self.statistics, position, spec.lambdas[position])
+        said = warnings(figures, tensors, rounding=spec.rounding, out_dtypes=self.plan.numbers["out_dtypes"])
+        return {**figures.as_record(), "warnings": said, "tensors": [tensor.as_record() for tensor in tensors]}
 
 
 def sweep_facts(origin: Origin, summary: Mapping[str, Any], results: Sequence[Mapping[str, Any]]) -> SweepFacts:
@@ -49,20 +66,16 @@ def sweep_facts(origin: Origin, summary: Mapping[str, Any], results: Sequence[Ma
     Args:
         origin: The job.
         summary: What `plan_summary` made.
-        results: What `stream_shard` returned for each unit.
+        results: What `stream_shard` returned for each unit, in the order of the plan's shards.
     """
-    base_files, instruct_files = pinned_files(summary)
-    base_sha256, instruct_sha256, software = merged_results(results)
-    carried = instruct_files if origin.spec.tokenizer_from == "instruct" else base_files
-    index = summary["index"]
+    plan = read_plan(summary)
+    digests, software = merged_results(results)
     return SweepFacts(
-        origin=origin,
-        base_files=_with_digests(base_files, base_sha256),
-        instruct_files=_with_digests(instruct_files, instruct_sha256),
-        plan=public_summary(summary),
-        software=software,
-        companions=[carried[name] for name in COMPANION_FILES if name in carried],
-        index=index.encode() if index is not None else None,
+        origin,
+        plan,
+        {role: _with_digests(files, digests.get(role, {})) for role, files in plan.files.items()},
+        software,
+        SweepStatistics.of_results(results),
     )
 
 

@@ -1,0 +1,178 @@
+"""Sums that tell what a merge really did: per tensor, in the same pass. What they mean is `crossfade_core.statistics`.
+
+Two kinds: what depends on the parents alone is summed once, by the loader; what depends on λ, by each output's stream.
+Sampled sums run over one block in sixteen, counted from each tensor's first element; counts of NaN, infinity and
+overflow always run over everything.
+"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+import torch
+
+from crossfade_core.plan import Action, PlanRow, ShardPlan
+from crossfade_core.spec import Statistics
+from crossfade_engine.chunks import Segment
+from crossfade_engine.slot import Piece
+
+BLOCK_ELEMENTS: Final = 1 << 16
+"""Elements summed at a time in float32, then added up in float64: a quarter MiB, which stays in cache."""
+SAMPLED_ONE_IN: Final = 16
+
+
+@dataclass(slots=True)
+class ParentSums:
+    """Of one tensor: Σ (I−B)², Σ B² over `counted` elements, and how many are [NaN, infinite] in each parent."""
+
+    counted: int = 0
+    delta_squares: float = 0.0
+    base_squares: float = 0.0
+    base_non_finite: list[int] = field(default_factory=lambda: [0, 0])
+    instruct_non_finite: list[int] = field(default_factory=lambda: [0, 0])
+
+
+@dataclass(slots=True)
+class OutputSums:
+    """Of one tensor at one λ: Σ (M−B)(I−B), Σ (M−B)², how many M equal B, how many results overflowed."""
+
+    step_products: float = 0.0
+    step_squares: float = 0.0
+    unchanged: int = 0
+    overflowed: int = 0
+
+
+def blocks(segment: Segment, method: Statistics) -> Iterator[tuple[int, int]]:
+    """Yield the (first, end) elements of a piece that sums run over, block by block, counted from its own first."""
+    end = segment.first + segment.elements
+    for number in range(segment.first // BLOCK_ELEMENTS, -(-end // BLOCK_ELEMENTS)):
+        if method == "exact" or number % SAMPLED_ONE_IN == 0:
+            low, high = max(segment.first, number * BLOCK_ELEMENTS), min(end, (number + 1) * BLOCK_ELEMENTS)
+            yield low - segment.first, high - segment.first
+
+
+class ParentTally:
+    """Sums over the parents of one shard, by tensor.
+
+    Args:
+        method: Over every element, or a sample.
+    """
+
+    def __init__(self, method: Statistics) -> None:
+        self.method = method
+        self.sums: dict[str, ParentSums] = {}
+
+    def add(self, piece: Piece, numbers: torch.Tensor | None, *, is_filled: bool) -> None:
+        """Add a piece of an interpolated tensor; fills its `base_f32` and `delta_f32` where the sums run.
+
+        Args:
+            piece: Which one; without `delta_f32` both parents are equal there.
+            numbers: The instruct's, in any dtype; None where both are equal.
+            is_filled: Whether `base_f32` holds the base already.
+        """
+        if piece.base is None or piece.base_f32 is None:
+            return
+        sums = self.of(piece.segment.row)
+        for low, high in blocks(piece.segment, self.method):
+            base_f32 = piece.base_f32[low:high]
+            if not is_filled:
+                base_f32.copy_(piece.base[low:high])
+            sums.counted += high - low
+            known = base_f32 if piece.is_finite else base_f32.nan_to_num(0.0, 0.0, 0.0)
+            sums.base_squares += float(torch.dot(known, known))
+            if numbers is not None and piece.delta_f32 is not None:
+                delta_f32 = piece.delta_f32[low:high].copy_(numbers[low:high]).sub_(base_f32)
+                if not piece.is_finite:
+                    delta_f32.nan_to_num_(0.0, 0.0, 0.0)
+                sums.delta_squares += float(torch.dot(delta_f32, delta_f32))
+
+    def of(self, row: PlanRow) -> ParentSums:
+        """Return the sums of a tensor."""
+        return self.sums.setdefault(row.name, ParentSums())
+
+
+class OutputTally:
+    """Sums over one λ of one shard, by tensor. Holds one block.
+
+    Args:
+        method: Over every element, or a sample.
+    """
+
+    def __init__(self, method: Statistics) -> None:
+        self._method = method
+        self.sums: dict[str, OutputSums] = {}
+
+    def add(self, piece: Piece, out: torch.Tensor, room_f32: torch.Tensor) -> None:
+        """Add a piece.
+
+        Args:
+            piece: With `base_f32` and `delta_f32` filled; without the latter, both parents are equal there.
+            out: What was made of it, in the output's dtype.
+            room_f32: At least `BLOCK_ELEMENTS` of float32, overwritten.
+        """
+        sums = self.of(piece.segment.row)
+        if piece.base is None or piece.base_f32 is None:
+            return
+        if piece.delta_f32 is None and out.dtype is piece.base.dtype:
+            sums.unchanged += sum(high - low for low, high in blocks(piece.segment, self._method))
+            return
+        is_wide = out.dtype in (torch.float32, torch.float64)
+        for low, high in blocks(piece.segment, self._method):
+            base_f32 = piece.base_f32[low:high]
+            if out.dtype is piece.base.dtype and out.dtype.itemsize == 2:
+                sums.unchanged += high - low - _count_differing(out[low:high], piece.base[low:high])
+                step = room_f32[: high - low].copy_(out[low:high]).sub_(base_f32)
+            else:
+                step = room_f32[: high - low].copy_(out[low:high]).sub_(base_f32)
+                sums.unchanged += high - low - int(np.count_nonzero(step.numpy()))
+            if not piece.is_finite:
+                step.nan_to_num_(0.0, 0.0, 0.0)
+            if is_wide:  # the rounding error of float32 is far below what float32 sums could tell
+                step = step.double()
+            sums.step_squares += float(torch.dot(step, step))
+            if piece.delta_f32 is not None:
+                sums.step_products += float(torch.dot(step, piece.delta_f32[low:high].to(step.dtype)))
+
+    def of(self, row: PlanRow) -> OutputSums:
+        """Return the sums of a tensor."""
+        return self.sums.setdefault(row.name, OutputSums())
+
+
+def as_record(shard: ShardPlan, parents: ParentTally, outputs: Sequence[OutputTally]) -> dict[str, Any]:
+    """Return the sums of a pass as JSON: every interpolated tensor once, with one entry for each λ."""
+    empty = ParentSums()
+    return {
+        "method": parents.method,
+        "tensors": [
+            _tensor(row, parents.sums.get(row.name, empty), [tally.sums for tally in outputs])
+            for row in shard.rows
+            if row.action is Action.INTERPOLATE
+        ],
+    }
+
+
+def _tensor(row: PlanRow, sums: ParentSums, outputs: Sequence[Mapping[str, OutputSums]]) -> dict[str, Any]:
+    none = OutputSums()
+    found = [held.get(row.name, none) for held in outputs]
+    return {
+        "tensor": row.name,
+        "factor": row.factor,
+        "elements": row.elements if row.shared_elements is None else row.shared_elements,
+        "counted": sums.counted,
+        "delta_squares": _finite(sums.delta_squares),
+        "base_squares": _finite(sums.base_squares),
+        "base_non_finite": sums.base_non_finite,
+        "instruct_non_finite": sums.instruct_non_finite,
+        "outputs": [[_finite(of.step_products), _finite(of.step_squares), of.unchanged, of.overflowed] for of in found],
+    }
+
+
+def _finite(value: float) -> float | None:
+    """JSON has no infinity: sums of numbers near the end of float32's range may be one."""
+    return value if math.isfinite(value) else None
+
+
+def _count_differing(ours: torch.Tensor, theirs: torch.Tensor) -> int:
+    return int(np.count_nonzero(ours.view(torch.int16).numpy() != theirs.view(torch.int16).numpy()))

@@ -20,11 +20,12 @@ _EMBEDDINGS: Final = ("embed_tokens.weight", "wte.weight", "embed_in.weight", "w
 
 @dataclass(frozen=True)
 class _Tie:
-    """One parent's head and embedding, by name; whether they are tied; how many rows the embedding has."""
+    """One parent's head and embedding, by name; whether they are, or may be, tied; how many rows the embedding has."""
 
     head: str | None
     embedding: str | None
     is_tied: bool
+    may_be_tied: bool
     rows: int | None
 
 
@@ -54,9 +55,9 @@ class Heads:
         return "; " + " and ".join(tied) if tied and name == self.head else ""
 
     def is_tied_embedding(self, name: str) -> bool:
-        """Whether a tensor is the base's embedding and serves it as head too."""
+        """Whether a tensor is the base's embedding and, for all that headers and config tell, its head too."""
         base = self.ties["base"]
-        return base.is_tied and name == base.embedding
+        return base.may_be_tied and name == base.embedding
 
     def are_vocabularies(self, name: str, shapes: Set[tuple[int, ...]]) -> bool:
         """Whether shapes of one tensor differ only as the parents' vocabularies do: in the first dimension."""
@@ -76,9 +77,8 @@ class Heads:
 
     def rows_in(self, shapes: Mapping[str, tuple[int, ...]], carried: Role) -> int | None:
         """Return how many rows the outputs' embedding has where that is not the carried parent's count, else None."""
-        own = self.ties[carried]
-        rows = shapes[own.embedding][0] if own.embedding in shapes else own.rows
-        return None if rows == own.rows else rows
+        rows = _count_rows(shapes)
+        return None if rows == self.ties[carried].rows else rows
 
 
 def find_heads(parents: Mapping[Role, tuple[Values, Mapping[str, Any] | None]]) -> Heads:
@@ -99,6 +99,13 @@ def _tie(values: Values, config: Mapping[str, Any] | None, known: Set[str]) -> _
     embedding = embeddings[0] if len(embeddings) == 1 else None
     head = heads[0] if len(heads) == 1 else None
     said = None if config is None else is_tied(config)
-    is_tying = embedding is not None and not heads and (said is True or (said is None and bool(known)))
-    rows = values.tensors[embedding].shape[0] if embedding is not None else None
-    return _Tie(head, embedding, is_tying, rows)
+    may_be_tied = embedding is not None and not heads and said is not False
+    is_tying = may_be_tied and (said is True or bool(known))
+    rows = _count_rows({name: values.tensors[name].shape for name in embeddings})
+    return _Tie(head, embedding, is_tying, may_be_tied, rows)
+
+
+def _count_rows(shapes: Mapping[str, tuple[int, ...]]) -> int | None:
+    """Return how many rows the embeddings have; None where there is none, or several that do not agree."""
+    counts = {shape[0] for name, shape in shapes.items() if name.endswith(_EMBEDDINGS) and len(shape) == 2}
+    return counts.pop() if len(counts) == 1 else None

@@ -1,7 +1,7 @@
 """Match tensor names against patterns with `*` (any run of characters) and `?` (one), however hostile either may be.
 
 One pass over a name matches every pattern at once: a name costs its own length times that of all patterns together, in
-machine words, so that no pattern can make a name slow. Regular expressions would not do: `*aaaa…ab` makes them quadratic.
+machine words, so that no pattern can make a name slow. Regular expressions would not do: `*aaa…b` makes them quadratic.
 
 Source: simulation of a nondeterministic automaton by the bits of a number, Navarro and Raffinot, "Flexible Pattern
 Matching in Strings", 2002, chapter 4.

@@ -4,11 +4,12 @@ Never reads a tensor's bytes; every rule is one of docs/numerics.md, and every c
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
 from crossfade_core.adapter import Adapter
+from crossfade_core.checkpoint import DTYPE_BITS
 from crossfade_core.heads import Heads
 from crossfade_core.name_patterns import NamePatterns
 from crossfade_core.parents import AdapterSide, Chain, Checkpoint, Tuned
@@ -53,11 +54,10 @@ class _Pairer:
         ours = self._heads.effective(base.values.tensors, "base")
         if isinstance(tuned, AdapterSide):
             adapter = tuned.adapter
-            return [
-                *(self._adapted(stored, adapter) for stored in ours.values()),
-                *_absorbed(base, "base"),
-                *(_absorb(stored, reason, "instruct") for stored, reason in adapter.absorbed.values()),
-            ]
+            parts = (_absorb(_alone_in("instruct", stored), reason) for stored, reason in adapter.absorbed.values())
+            return _joined(
+                [*(self._adapted(stored, adapter) for stored in ours.values()), *_absorbed(base, "base"), *parts]
+            )
         if isinstance(tuned, Chain):
             return self._chained(ours, base, tuned)
         theirs = self._heads.effective(tuned.values.tensors, "instruct")
@@ -80,44 +80,43 @@ class _Pairer:
     def _chained(self, ours: Mapping[str, StoredTensor], base: Checkpoint, chain: Chain) -> list[PlanRow]:
         tuned = self._heads.effective(chain.tuned.values.tensors, "instruct")
         origin = self._heads.effective(chain.origin.values.tensors, "reference")
-        rows = [self._link(_Sides(name, stored, tuned.get(name), origin.get(name))) for name, stored in ours.items()]
-        rows += [self._beyond_base(stored, "instruct") for name, stored in tuned.items() if name not in ours]
-        rows += [self._beyond_base(stored, "reference") for name, stored in origin.items() if name not in ours]
+        sides = (
+            _Sides(name, ours.get(name), tuned.get(name), origin.get(name)) for name in {**ours, **tuned, **origin}
+        )
         absorbed = (
             *_absorbed(base, "base"),
             *_absorbed(chain.tuned, "instruct"),
             *_absorbed(chain.origin, "reference"),
         )
-        return _joined([*rows, *absorbed])
+        return _joined([*map(self._link, sides), *absorbed])
 
     def _link(self, sides: _Sides) -> PlanRow:
         base, tuned, origin = sides.base, sides.instruct, sides.reference
-        if base is None:
-            raise ValueError(f"tensor {sides.name!r} is chained without a base")
         skipping = self._skips.matching(sides.name)
+        if base is None:
+            return self._beyond_base(sides, is_skipped=bool(skipping))
         if skipping:
             return self._copy(base, "base", f"skipped by {self._skip[skipping[0]]!r}")
         if tuned is None or origin is None:
-            missing = "A" if tuned is None else "B"
+            missing = "A and B lack" if tuned is origin else "A lacks" if tuned is None else "B lacks"
             if self._policies.one_sided == "copy":
-                return self._copy(base, "base", f"the chain's {missing} lacks it")
-            return self._row(
-                sides, Action.REFUSE, f"the chain's {missing} lacks it; skip it, or policy one_sided: copy"
-            )
-        if all(side.bytes.value_dtype in MERGEABLE for side in (base, tuned, origin)):
-            return self._link_numbers(sides, (base, tuned, origin))
-        if _are_alike(base, tuned) and _are_alike(base, origin) and base.bytes.dtype in _EXACT:
-            return self._copy(base, "base", f"{base.bytes.dtype}: a chain adds floating-point differences only")
-        return self._row(sides, Action.REFUSE, f"dtypes {_dtypes(base, tuned, origin)} cannot be chained; skip it")
+                return self._copy(base, "base", f"the chain's {missing} it; policy one_sided: copy")
+            return self._row(sides, Action.REFUSE, f"the chain's {missing} it; skip it, or policy one_sided: copy")
+        return self._link_all(sides, base, tuned, origin)
 
-    def _link_numbers(self, sides: _Sides, stored: Sequence[StoredTensor]) -> PlanRow:
+    def _link_all(self, sides: _Sides, base: StoredTensor, tuned: StoredTensor, origin: StoredTensor) -> PlanRow:
+        stored = (base, tuned, origin)
+        if all(side.bytes.value_dtype in MERGEABLE for side in stored):
+            return self._link_numbers(sides, stored)
+        if base.bytes.dtype in _EXACT and _are_alike(base, tuned) and _are_alike(base, origin):
+            return self._copy(base, "base", f"{base.bytes.dtype}: a chain adds floating-point differences only")
+        return self._row(sides, Action.REFUSE, f"{_chained_types(stored)} cannot be chained; skip it")
+
+    def _link_numbers(self, sides: _Sides, stored: tuple[StoredTensor, StoredTensor, StoredTensor]) -> PlanRow:
         shapes = {side.shape for side in stored}
-        reason = "floating point in all three"
+        reason, found = f"floating point in all three{self._heads.told(sides.name)}", _chained_types(stored)
         if len(shapes) == 1:
             return self._row(sides, Action.INTERPOLATE, reason)
-        found = ", ".join(
-            f"{list(side.shape)} in {role}" for side, role in zip(stored, ("base", "A", "B"), strict=True)
-        )
         if not self._heads.are_vocabularies(sides.name, shapes):
             return self._row(sides, Action.REFUSE, f"shapes differ: {found}; skip it")
         if self._policies.extra_rows == "refuse":
@@ -126,12 +125,12 @@ class _Pairer:
         row = self._row(sides, Action.INTERPOLATE, f"{reason}; rows that not all have stay the base's ({found})")
         return replace(row, shared_elements=shared)
 
-    def _beyond_base(self, stored: StoredTensor, role: Role) -> PlanRow:
-        letter = "A" if role == "instruct" else "B"
-        if self._policies.one_sided == "copy" or self._skips.matching(stored.name):
-            return _absorb(stored, f"only in the chain's {letter}: the base has nothing to add it to", role)
-        sides = _Sides(stored.name, None, stored)
-        return self._row(sides, Action.REFUSE, f"only in the chain's {letter}; skip it, or policy one_sided: copy")
+    def _beyond_base(self, sides: _Sides, *, is_skipped: bool) -> PlanRow:
+        letters = " and ".join(["A"] * (sides.instruct is not None) + ["B"] * (sides.reference is not None))
+        reason = f"only in the chain's {letters}"
+        if is_skipped or self._policies.one_sided == "copy":
+            return _absorb(sides, f"{reason}: the base has nothing to add it to")
+        return self._row(sides, Action.REFUSE, f"{reason}; skip it, or policy one_sided: copy")
 
     def _pair(self, sides: _Sides) -> PlanRow:
         base, instruct = sides.base, sides.instruct
@@ -187,18 +186,21 @@ class _Pairer:
         if stored is None:
             raise ValueError(f"tensor {sides.name!r} is in no parent")
         reason = f"only in the {role} checkpoint ({stored.bytes.file})"
-        is_known = stored.bytes.value_dtype in MERGEABLE | _EXACT
-        if self._policies.one_sided == "copy" and is_known:
+        if self._policies.one_sided == "copy":
             return self._copy(stored, role, f"{reason}; policy one_sided: copy")
         return self._row(sides, Action.REFUSE, f"{reason}; policy one_sided: copy keeps such tensors")
 
     def _copy(self, stored: StoredTensor, role: Role, reason: str) -> PlanRow:
-        sides = _Sides(stored.name, stored, None) if role == "base" else _Sides(stored.name, None, stored)
-        action = Action.COPY_BASE if role == "base" else Action.COPY_INSTRUCT
-        return self._row(sides, action, reason)
+        sides, dtype = _alone_in(role, stored), stored.bytes.dtype
+        if DTYPE_BITS[dtype] % 8:
+            reason = (
+                f"{reason}; but {dtype} elements, smaller than a byte, are not copied: use the unquantised checkpoint"
+            )
+            return self._row(sides, Action.REFUSE, reason)
+        return self._row(sides, Action.COPY_BASE if role == "base" else Action.COPY_INSTRUCT, reason)
 
     def _row(self, sides: _Sides, action: Action, reason: str) -> PlanRow:
-        stored = next(side for side in (sides.base, sides.instruct, sides.reference) if side is not None)
+        stored = _first(sides)
         out_dtype = stored.bytes.value_dtype
         if self._out_dtype != "auto" and out_dtype in MERGEABLE:
             out_dtype = OUT_DTYPES[self._out_dtype]
@@ -218,6 +220,11 @@ def _bytes(stored: StoredTensor | None) -> ByteRange | None:
     return None if stored is None else stored.bytes
 
 
+def _alone_in(role: Role, stored: StoredTensor) -> _Sides:
+    found: dict[Role, StoredTensor] = {role: stored}
+    return _Sides(stored.name, *(found.get(each) for each in ROLES))
+
+
 def _shape(stored: StoredTensor) -> str:
     return str(list(stored.shape))
 
@@ -226,20 +233,30 @@ def _are_alike(ours: StoredTensor, theirs: StoredTensor) -> bool:
     return ours.shape == theirs.shape and ours.bytes.dtype == theirs.bytes.dtype
 
 
-def _dtypes(*stored: StoredTensor) -> str:
-    return " and ".join(dict.fromkeys(side.bytes.dtype for side in stored))
+def _chained_types(stored: Iterable[StoredTensor]) -> str:
+    named = zip(stored, ("base", "A", "B"), strict=True)
+    return ", ".join(f"{side.bytes.dtype} {_shape(side)} in {which}" for side, which in named)
 
 
 def _absorbed(checkpoint: Checkpoint, role: Role) -> Iterable[PlanRow]:
-    return (_absorb(stored, reason, role) for stored, reason in checkpoint.values.absorbed.values())
+    return (_absorb(_alone_in(role, stored), reason) for stored, reason in checkpoint.values.absorbed.values())
 
 
-def _absorb(stored: StoredTensor, reason: str, role: Role) -> PlanRow:
-    ranges: dict[Role, ByteRange] = {role: stored.bytes}
-    base, instruct, reference = (ranges.get(each) for each in ROLES)
+def _absorb(sides: _Sides, reason: str) -> PlanRow:
+    stored, ranges = _first(sides), (_bytes(sides.base), _bytes(sides.instruct))
     return PlanRow(
-        stored.name, stored.shape, Action.ABSORB, reason, base, instruct, stored.bytes.dtype, reference=reference
+        sides.name,
+        stored.shape,
+        Action.ABSORB,
+        reason,
+        *ranges,
+        stored.bytes.dtype,
+        reference=_bytes(sides.reference),
     )
+
+
+def _first(sides: _Sides) -> StoredTensor:
+    return next(side for side in (sides.base, sides.instruct, sides.reference) if side is not None)
 
 
 def _joined(rows: Iterable[PlanRow]) -> list[PlanRow]:

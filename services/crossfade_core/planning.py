@@ -12,9 +12,9 @@ from typing import Any, Final
 from crossfade_core.errors import TokensConflict
 from crossfade_core.heads import Heads, find_heads
 from crossfade_core.model_config import config_changes
+from crossfade_core.name_patterns import NamePatterns
 from crossfade_core.output_shards import lay_out_shards
 from crossfade_core.pairing import OUT_DTYPES, pair_parents
-from crossfade_core.name_patterns import NamePatterns
 from crossfade_core.parents import AdapterSide, Chain, Checkpoint, Tuned, checkpoints_of
 from crossfade_core.plan import Action, MergePlan, PlanRow
 from crossfade_core.schedule import factors, match_rules
@@ -66,8 +66,12 @@ def _check_tokens(
     if not merged:
         return []
     is_needed = any(row.shared_elements is not None for row in merged)
-    others = _vocabularies(tuned).items()
-    return [note for side, theirs in others for note in _compare_tokens(spec, base, side, theirs, is_needed=is_needed)]
+    is_ignored = spec.policies.tokens == "ignore"
+    return [
+        note
+        for side, theirs in _vocabularies(tuned).items()
+        for note in _compare_tokens(side, base.vocabulary, theirs, is_needed=is_needed, is_ignored=is_ignored)
+    ]
 
 
 def _vocabularies(tuned: Tuned) -> dict[str, Mapping[int, str] | None]:
@@ -80,10 +84,13 @@ def _vocabularies(tuned: Tuned) -> dict[str, Mapping[int, str] | None]:
 
 
 def _compare_tokens(
-    spec: MergeSpec, base: Checkpoint, side: str, theirs: Mapping[int, str] | None, *, is_needed: bool
+    side: str,
+    ours: Mapping[int, str] | None,
+    theirs: Mapping[int, str] | None,
+    *,
+    is_needed: bool,
+    is_ignored: bool,
 ) -> list[str]:
-    ours = base.vocabulary
-    is_ignored = spec.policies.tokens == "ignore"
     if ours is None or theirs is None:
         lacking = "base" if ours is None else side
         text = f"the tokenizers could not be compared: the {lacking} has no tokenizer file that crossfade reads"
@@ -91,14 +98,13 @@ def _compare_tokens(
             raise TokensConflict(f"{text}, and the vocabularies differ in size; add it, or policy tokens: ignore")
         return [text]
     found = conflicts(ours, theirs)
-    words = describe(found) if side == "instruct" else f"base against the {side} (here: instruct): {describe(found)}"
     if found and not is_ignored:
         raise TokensConflict(
-            f"{words}; merge models of one tokenizer, or policy tokens: ignore",
+            f"{describe(found, side)}; merge models of one tokenizer, or policy tokens: ignore",
             conflicts=[each.as_record() for each in found[:20]],
             count=len(found),
         )
-    return [f"{words}; ignored by policy tokens: ignore"] if found else []
+    return [f"{describe(found, side)}; ignored by policy tokens: ignore"] if found else []
 
 
 def _unused_skips(spec: MergeSpec, rows: Iterable[PlanRow]) -> list[str]:

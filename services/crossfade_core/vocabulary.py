@@ -109,10 +109,15 @@ def conflicts(base: Mapping[int, str], instruct: Mapping[int, str]) -> list[Toke
     return [TokenConflict(id_, base[id_], instruct[id_]) for id_ in differing]
 
 
-def describe(found: Sequence[TokenConflict]) -> str:
-    """Word how many ids conflict, and the first five of them; what to do about it is the caller's to say."""
+def describe(found: Sequence[TokenConflict], side: str = "instruct") -> str:
+    """Word how many ids conflict, and the first five of them; what to do about it is the caller's to say.
+
+    Args:
+        found: The conflicts.
+        side: What the other parent is called.
+    """
     named = "; ".join(
-        f"id {one.id} is {shown(one.base)} in the base and {shown(one.instruct)} in the instruct"
+        f"id {one.id} is {shown(one.base)} in the base and {shown(one.instruct)} in the {side}"
         for one in found[:_NAMED_CONFLICTS]
     )
     more = f"; and {len(found) - _NAMED_CONFLICTS} more" if len(found) > _NAMED_CONFLICTS else ""

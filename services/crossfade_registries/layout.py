@@ -98,6 +98,8 @@ def plan_spec(spec: MergeSpec, open_source: OpenSource) -> SourcedPlan:
     }
     for role, info in companions:
         pinned[role][info.name] = info
+    if opened["instruct"].is_adapter:
+        pinned["instruct"][ADAPTER_CONFIG] = opened["instruct"].files[ADAPTER_CONFIG]
     return SourcedPlan(plan, pinned, companions)
 
 

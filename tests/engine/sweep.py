@@ -48,18 +48,30 @@ class Sweep:
 
 
 def memory_source(
-    tensors: Mapping[str, Tensor], shards: Sequence[Sequence[str]] | None = None, *, uri: str = "local://models/memory"
+    tensors: Mapping[str, Tensor],
+    shards: Sequence[Sequence[str]] | None = None,
+    *,
+    uri: str = "local://models/memory",
+    config: Mapping[str, Any] | None = None,
 ) -> MemorySource:
     """Return a source of one checkpoint: `model.safetensors`, or numbered files of the names given, and an index."""
+    small = {} if config is None else {"config.json": json.dumps(config).encode()}
     if shards is None:
-        return MemorySource({"model.safetensors": encode_file(tensors)}, uri)
+        return MemorySource({"model.safetensors": encode_file(tensors), **small}, uri)
     names = [f"model-{number:05d}-of-{len(shards):05d}.safetensors" for number in range(1, len(shards) + 1)]
     files = {
         file: encode_file({name: tensors[name] for name in held}) for file, held in zip(names, shards, strict=True)
     }
     weight_map = {name: file for file, held in zip(names, shards, strict=True) for name in held}
     files["model.safetensors.index.json"] = json.dumps({"weight_map": weight_map}).encode()
-    return MemorySource(files, uri)
+    return MemorySource({**files, **small}, uri)
+
+
+def adapter_source(tensors: Mapping[str, Tensor], **config: Any) -> MemorySource:
+    """Return a source of one PEFT adapter, its tensors named without `base_model.model.`; LoRA unless told otherwise."""
+    named = {f"base_model.model.{name}": tensor for name, tensor in tensors.items()}
+    raw = json.dumps({"peft_type": "LORA", **config}).encode()
+    return MemorySource({"adapter_config.json": raw, "adapter_model.safetensors": encode_file(named)})
 
 
 AnySource = MemorySource | EndlessSource
@@ -126,6 +138,19 @@ def run_sweep(
         for lam, writer in outputs:
             assert writer.state == "finished"
             sweep.outputs[lam][shard.file] = writer.content
+    return sweep
+
+
+def run_every_way(base: MemorySource, instruct: MemorySource, lambdas: Sequence[float], **options: Any) -> Sweep:
+    """Stream in chunks of three sizes and by one, two and three threads, which changes no byte; return one sweep."""
+    ways = [(None, 2), (CHUNK_BYTES, 1), (3 * CHUNK_BYTES, 3)]
+    sweep, *others = (
+        run_sweep(base, instruct, lambdas, chunk_bytes=chunk_bytes, threads=threads, **options)
+        for chunk_bytes, threads in ways
+    )
+    for other in others:
+        assert other.outputs == sweep.outputs
+        assert [merged.outputs for merged in other.merged] == [merged.outputs for merged in sweep.merged]
     return sweep
 
 

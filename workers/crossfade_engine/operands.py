@@ -5,7 +5,7 @@ float64, where the products of float32 factors are exact: so the bits are the sa
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 import torch
@@ -76,8 +76,7 @@ class Operands:
             return room_f32.copy_(self._scaled_rows(segment, delta, base_f32))
         columns = row.shape[-1]
         first, end = segment.first, segment.first + segment.elements
-        for low in range(first // columns, -(-end // columns), max(1, _TILE_ELEMENTS // columns)):
-            high = min(low + max(1, _TILE_ELEMENTS // columns), -(-end // columns))
+        for low, high in _tiles(first // columns, -(-end // columns), columns):
             start, stop = max(first, low * columns), min(end, high * columns)
             tile = self._delta_rows(delta, row, low, high).view(-1)[start - low * columns : stop - low * columns]
             room_f32[start - first : stop - first] = tile
@@ -110,14 +109,15 @@ class Operands:
         low, high = segment.first // columns, -(-(segment.first + segment.elements) // columns)
         before = self._base_values(row, low * columns, segment.first)
         after = self._base_values(row, segment.first + segment.elements, high * columns)
-        base = torch.cat([before, base_f32, after]).view(high - low, columns)
-        step = self._delta_rows(delta, row, low, high).float()
-        whole = _add(base, step, step == 0).double()
+        rows = torch.cat([before, base_f32, after]).view(high - low, columns)
         if self._magnitude is None:
             self._magnitude = self._read("instruct", _present(delta.magnitude))
-        lengths = _sum_columns(whole * whole).sqrt()
-        scaled = whole * (self._magnitude[low:high].double() / lengths).unsqueeze(1)
-        return scaled.float().view(-1)[segment.first - low * columns :][: segment.elements]
+        for first, end in _tiles(low, high, columns):
+            part, step = rows[first - low : end - low], self._delta_rows(delta, row, first, end).float()
+            whole = _add(part, step, step == 0).double()
+            lengths = _sum_columns(whole * whole).sqrt()
+            part.copy_(whole * (self._magnitude[first:end].double() / lengths).unsqueeze(1))
+        return rows.view(-1)[segment.first - low * columns :][: segment.elements]
 
     def _base_values(self, row: PlanRow, first: int, end: int) -> torch.Tensor:
         side = _present(row.base)
@@ -152,6 +152,13 @@ class Operands:
         raw = bytearray(stored.end - stored.start)
         self._sources[role].read_into(stored.file, stored.start, memoryview(raw))
         return torch.frombuffer(raw, dtype=SCALE_DTYPE[stored.dtype])
+
+
+def _tiles(low: int, high: int, columns: int) -> Iterator[tuple[int, int]]:
+    """Yield rows `low` to `high` as (first, end) of a few each."""
+    step = max(1, _TILE_ELEMENTS // columns)
+    for first in range(low, high, step):
+        yield first, min(first + step, high)
 
 
 def _add(base_f32: torch.Tensor, step_f32: torch.Tensor, is_still: torch.Tensor) -> torch.Tensor:

@@ -207,8 +207,9 @@ def _checkpoint(opened: _Opened, other: _Opened) -> Checkpoint:
 
 
 def _vocabulary(opened: _Opened, other: _Opened) -> dict[int, str] | None:
-    """Read a tokenizer from the files that `other` has too, where there is a choice."""
-    chosen = tokenizer_files(tuple(opened.files), tuple(other.files))
+    """Read a tokenizer from the files that `other` has too, where there is a choice; its own where `other` has none."""
+    own = tuple(opened.files)
+    chosen = tokenizer_files(own, tuple(other.files)) or tokenizer_files(own, own)
     return read_vocabulary(
         {name: _read_small(opened, name, MAX_TOKENIZER_BYTES) or b"" for name in (chosen[0] if chosen else ())}
     )

@@ -176,6 +176,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--folder", type=Path, help="where to put scratch")
     options = parser.parse_args()
+    print(machine.describe(), end="\n\n", flush=True)
     torch.set_num_threads(1)
     found: dict[tuple[str, int], list[tuple[float, float]]] = defaultdict(list)
     with tempfile.TemporaryDirectory(prefix="crossfade-grouping-", dir=options.folder) as scratch:
@@ -215,7 +216,6 @@ def _together(bodies: Sequence[Callable[[], None]]) -> None:
 
 
 def _print(found: dict[tuple[str, int], list[tuple[float, float]]]) -> None:
-    print(machine.describe(), end="\n\n")
     print("| the λ of a chunk | threads | wall, s: median (best) | CPU, s |\n|---|---|---|---|")
     for (name, threads), taken in found.items():
         walls, cpus = zip(*taken, strict=True)

@@ -1,14 +1,19 @@
-"""What this machine can do at most: the SHA-256 rate of all its cores, and whether somebody else is using them."""
+"""What this machine can do at most: SHA-256 on all its cores, writes past the page cache; and whether it is busy."""
 
 import hashlib
+import mmap
 import os
 import platform
-import threading
 import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from importlib.metadata import version
+from pathlib import Path
 
 _BLOCK_BYTES = 1 << 20
 _SECONDS = 1.0
+_FILES, _BLOCKS = 5, 500
 
 
 def cores() -> int:
@@ -18,22 +23,50 @@ def cores() -> int:
 
 def sha256_bytes_per_second() -> float:
     """Hash blocks that stay in cache on every core at once, as hashlib does it for everybody, for about a second."""
-    made = [0] * cores()
-    until = time.monotonic() + _SECONDS
 
-    def work(number: int) -> None:
-        block, digest = bytes(_BLOCK_BYTES), hashlib.sha256()
+    def work() -> int:
+        block, digest, made = bytes(_BLOCK_BYTES), hashlib.sha256(), 0
+        until = time.monotonic() + _SECONDS
         while time.monotonic() < until:
             digest.update(block)
-            made[number] += len(block)
+            made += len(block)
+        return made
 
-    threads = [threading.Thread(target=work, args=(number,)) for number in range(len(made))]
-    started = time.monotonic()
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return sum(made) / (time.monotonic() - started)
+    return _rate([work] * cores())
+
+
+def written_bytes_per_second(folder: Path) -> float | None:
+    """Write with O_DIRECT to as many files at once as our command does for five λ, 2.5 GB in all.
+
+    Returns:
+        The rate; None where the file system knows no O_DIRECT.
+    """
+    files = [folder / f"written-{number}" for number in range(_FILES)]
+
+    def work(file: Path) -> int:
+        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_DIRECT, 0o644)
+        try:
+            with mmap.mmap(-1, _BLOCK_BYTES) as block:
+                return sum(os.write(descriptor, block) for _ in range(_BLOCKS))
+        finally:
+            os.close(descriptor)
+
+    try:
+        os.close(os.open(files[0], os.O_WRONLY | os.O_CREAT | os.O_DIRECT, 0o644))
+        return _rate([partial(work, file) for file in files])
+    except OSError:
+        return None
+    finally:
+        for file in files:
+            file.unlink(missing_ok=True)
+
+
+def _rate(works: list[Callable[[], int]]) -> float:
+    """Return the bytes a second that these make side by side."""
+    with ThreadPoolExecutor(len(works)) as pool:
+        started = time.monotonic()
+        made: int = sum(pool.map(lambda work: work(), works))
+        return made / (time.monotonic() - started)
 
 
 def describe() -> str:

@@ -27,6 +27,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--folder", type=Path, help="where to put scratch")
     options = parser.parse_args()
+    print(machine.describe(), end="\n\n", flush=True)
     runs: dict[str, list[Run]] = {}
     with tempfile.TemporaryDirectory(prefix="crossfade-peer-", dir=options.folder) as scratch:
         sides = make_pair(Path(scratch, "pair"), options.size * 1_000_000)
@@ -64,7 +65,6 @@ def _variants() -> list[tuple[peer.Variant, str]]:
 
 
 def _print(runs: dict[str, list[Run]]) -> None:
-    print(machine.describe(), end="\n\n")
     print("| mergekit-multi | whole, s: median (best) | CPU, s | peak RSS, MB |\n|---|---|---|---|")
     for name, taken in runs.items():
         walls = [run.whole_seconds for run in taken]

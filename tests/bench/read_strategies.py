@@ -94,6 +94,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--folder", type=Path, help="where to put scratch")
     options = parser.parse_args()
+    print(machine.describe(), end="\n\n", flush=True)
     with tempfile.TemporaryDirectory(prefix="crossfade-reads-", dir=options.folder) as scratch:
         base, _ = make_pair(Path(scratch), options.size * 1_000_000, shard_bytes=options.size * 1_000_000 // 8)
         files = sorted(base.glob("*.safetensors"))
@@ -141,7 +142,6 @@ def _descriptor(file: Path) -> Iterator[int]:
 
 
 def _print(found: dict[tuple[str, bool], list[tuple[float, float]]], size_gb: float) -> None:
-    print(machine.describe(), end="\n\n")
     print("| read by | inputs | wall, s: median (best) | GB/s | CPU, s |\n|---|---|---|---|---|")
     for is_warm in (True, False):
         for name in READERS:

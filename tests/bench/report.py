@@ -70,14 +70,16 @@ class Found:
         memory: Ours, of every size and number of λ.
         counted: Bytes read, for each pair looked at.
         sha256_rates: Bytes a second of this machine's cores together, measured once a round.
-        hashed_bytes: What ours hashes in a sweep: every output and both parents.
+        write_rates: Bytes a second with O_DIRECT, measured once a round; empty where there is no such thing.
+        model_bytes: Weights of one parent, and of one output.
     """
 
     runs: Runs
     memory: Sequence[Memory]
     counted: Sequence[Counted]
     sha256_rates: Sequence[float]
-    hashed_bytes: int
+    write_rates: Sequence[float]
+    model_bytes: int
 
 
 def report(found: Found) -> str:
@@ -88,7 +90,7 @@ def report(found: Found) -> str:
     lines += _memory(found.memory, verdicts)
     lines += _bytes_read(found.counted, verdicts)
     lines += _one_more(found.runs, verdicts)
-    lines += _limit(found)
+    lines += _limits(found)
     missed = verdicts.count(False)
     return "\n".join([*lines, "", f"{missed} of {len(verdicts)} goals missed" if missed else "every goal was met"])
 
@@ -160,15 +162,19 @@ def _one_more(runs: Runs, verdicts: list[bool]) -> list[str]:
     return [_row(["one λ more / `openssl dgst` of it", found, *_verdict(slope / digest, ONE_MORE_GOAL, verdicts)])]
 
 
-def _limit(found: Found) -> list[str]:
-    rate = statistics.median(found.sha256_rates)
-    limit = found.hashed_bytes / rate
-    shares = [limit / _median(found.runs[who.OURS], field) for field in ("whole_seconds", "work_seconds")]
-    name = f"limit: SHA-256 of {found.hashed_bytes / 1e9:.1f} GB at {rate / 1e9:.2f} GB/s (all cores)"
-    return [
-        _row([name, f"{limit:.2f} s", "", ""]),
-        _row(["the limit as a share of our wall: whole, work", "{:.0%}, {:.0%}".format(*shares), "", ""]),
-    ]
+def _limits(found: Found) -> list[str]:
+    ours, written_bytes = found.runs[who.OURS], found.model_bytes * len(who.LAMBDAS)
+    lines = _limit("SHA-256 on all cores", written_bytes + 2 * found.model_bytes, found.sha256_rates, ours)
+    if found.write_rates:
+        lines += _limit("writing alone, O_DIRECT", written_bytes, found.write_rates, ours)
+    return lines
+
+
+def _limit(name: str, size_bytes: int, rates: Sequence[float], ours: Sequence[Run]) -> list[str]:
+    rate = statistics.median(rates)
+    whole, work = (size_bytes / rate / _median(ours, field) for field in ("whole_seconds", "work_seconds"))
+    found = f"{size_bytes / rate:.2f} s: {whole:.0%} of our wall, {work:.0%} of the work"
+    return [_row([f"limit: {name}, {size_bytes / 1e9:.1f} GB at {rate / 1e9:.2f} GB/s", found, "", ""])]
 
 
 def _verdict(ratio: float, goal: float | None, verdicts: list[bool]) -> list[str]:

@@ -53,27 +53,32 @@ def _options() -> argparse.Namespace:
 
 
 def _measure(scratch: Path, options: argparse.Namespace) -> Found:
-    pair = _pair(scratch / "pair", options.size)
     small_mb = max(1, options.size // _SMALL_SHARE)
-    small = _pair(scratch / "small", small_mb)
-    bench, small_bench = (Bench(*sides, scratch / "out") for sides in (pair, small))
+    bench = Bench(*_pair(scratch / "pair", options.size), scratch / "out")
+    small = Bench(*_pair(scratch / "small", small_mb), scratch / "out")
     entered = contestants(bench, scratch / "recipe.yml", options.peer_rounds)
     runs: dict[str, list[Run]] = {contestant.name: [] for contestant in entered}
-    sha256_rates = []
+    sha256_rates, write_rates = [], []
     for number in range(options.rounds):
         sha256_rates.append(machine.sha256_bytes_per_second())
+        write_rates.append(machine.written_bytes_per_second(scratch))
         # Back and forth: memory the machine has just given up is slow to touch again, so the one before matters.
         for contestant in entered[:: -1 if number % 2 else 1]:
             if contestant.rounds is None or number < contestant.rounds:
                 runs[contestant.name].append(_run(contestant, bench, options.idle))
                 _say(f"round {number + 1}: {contestant.name}: {runs[contestant.name][-1].whole_seconds:.2f} s")
-    memory = [*_memory(bench, (1, 11)), *_memory(small_bench, (len(LAMBDAS),))]
     _, elsewhere = _pair(scratch / "elsewhere", small_mb, "--shard-mb", str(max(1, small_mb // 5)))
-    counted = [
-        _counted("sharded alike", bench, scratch),
-        _counted("sharded differently", Bench(small[0], elsewhere, scratch / "out"), scratch),
-    ]
-    return Found(runs, memory, counted, sha256_rates, bench.model_bytes * (len(LAMBDAS) + 2))
+    return Found(
+        runs=runs,
+        memory=[*_memory(bench, (1, 11)), *_memory(small, (len(LAMBDAS),))],
+        counted=[
+            _counted("sharded alike", bench, scratch),
+            _counted("sharded differently", Bench(small.base, elsewhere, scratch / "out"), scratch),
+        ],
+        sha256_rates=sha256_rates,
+        write_rates=[rate for rate in write_rates if rate is not None],
+        model_bytes=bench.model_bytes,
+    )
 
 
 def _pair(folder: Path, size_mb: int, *options: str) -> tuple[Path, Path]:

@@ -39,6 +39,7 @@ def main() -> None:
     options = parser.parse_args()
     if options.one:
         sys.exit(_merge(*options.one))
+    print(machine.describe(), end="\n\n", flush=True)
     scratch = Path(tempfile.mkdtemp(prefix="crossfade-writes-", dir=options.folder))
     try:
         _print(_measure(scratch, options.size, options.rounds))
@@ -86,7 +87,6 @@ def _run(row: Row, base: Path, instruct: Path, out: Path) -> dict[str, Any]:
 
 
 def _print(found: dict[Row, list[dict[str, Any]]]) -> None:
-    print(machine.describe(), end="\n\n")
     print("| writes | threads | chunk, KiB | wall, s: median (best) | CPU, s | memory, MB |\n|---|---|---|---|---|---|")
     for (write, threads, chunk_bytes), runs in found.items():
         walls = [run["pass_seconds"] for run in runs]

@@ -62,7 +62,9 @@ def test_every_mix_of_stored_and_tied_heads_gives_what_loaders_would_merge(names
         assert "policy one_sided" in rows[head].reason
     else:
         assert rows[head].action is Action.INTERPOLATE
-        expected = [head_of(side, head) if has else embedding_of(side, embed) for side, has in zip(sides, stored)]
+        expected = [
+            head_of(side, head) if has else embedding_of(side, embed) for side, has in zip(sides, stored, strict=True)
+        ]
         assert [rows[head].base, rows[head].instruct] == expected
         assert f"the {('base', 'instruct')[stored.index(False)]} ties it to {embed}" in rows[head].reason
         words = {"base": ours, "instruct": theirs}[carried][0]
@@ -140,7 +142,7 @@ def test_chain_of_tied_and_untied_models_adds_heads_as_loaders_see_them(stored):
     rows = rows_of(plan)
     assert (HEAD in rows) == any(stored)
     if any(stored):
-        expected = [head_of(side) if has else embedding_of(side) for side, has in zip(sides, stored)]
+        expected = [head_of(side) if has else embedding_of(side) for side, has in zip(sides, stored, strict=True)]
         assert [rows[HEAD].base, rows[HEAD].instruct, rows[HEAD].reference] == expected
         assert rows[HEAD].action is Action.INTERPOLATE
         assert ("the base ties it to" in rows[HEAD].reason) == (not stored[0])

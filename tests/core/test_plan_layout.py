@@ -2,7 +2,6 @@
 
 import json
 import math
-import time
 
 import pytest
 import safetensors
@@ -189,23 +188,3 @@ def test_index_names_the_file_of_every_tensor_and_fits_the_headers(files):
     assert json.loads(raw)["metadata"] == {"total_size": 10 * len(files)}
     layout = build_layout([parsed(shard) for shard in plan.shards], weight_map)
     assert len(layout.tensors) == len(files)
-
-
-def seconds_to_plan(tensors):
-    per_file = tensors // 3 + 1
-    layout = make_layout(
-        {file: [(f"{file}.layers.{at}.weight", "BF16", (64, 64)) for at in range(per_file)] for file in FILES}
-    )
-    fastest = math.inf
-    for _ in range(3):
-        begin = time.process_time()
-        plan = plan_layouts(layout, layout)
-        plan.summary()
-        plan.index_json()
-        [shard.as_record() for shard in plan.shards]
-        fastest = min(fastest, time.process_time() - begin)
-    return fastest
-
-
-def test_four_times_the_tensors_take_about_four_times_the_time():
-    assert seconds_to_plan(20_000) < 12 * seconds_to_plan(5_000)

@@ -32,7 +32,7 @@ def as_f32(tensor: Tensor) -> np.ndarray:
     dtype, _, data = tensor
     if dtype == "BF16":
         return (np.frombuffer(data, np.uint16).astype(np.uint32) << 16).view(np.float32)
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):  # signalling NaN
         return np.frombuffer(data, NUMPY_DTYPE[dtype]).astype(np.float32)
 
 
@@ -189,7 +189,7 @@ def random_bits(seed: int, name: str, elements: int) -> np.ndarray:
 
 
 def neighbours(values_f32: np.ndarray, dtype: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return the nearest numbers of BF16 or F16 towards zero and away from it, in float64; both the same where exact."""
+    """Return the next numbers of BF16 or F16 towards zero and away from it, in float64; one where exact."""
     magnitude = np.abs(values_f32.astype(np.float64))
     least, digits = {"BF16": (-126, 7), "F16": (-14, 10)}[dtype]
     exponent = np.maximum(np.frexp(magnitude)[1] - 1, least)

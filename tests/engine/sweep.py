@@ -68,7 +68,7 @@ def memory_source(
 
 
 def adapter_source(tensors: Mapping[str, Tensor], **config: Any) -> MemorySource:
-    """Return a source of one PEFT adapter, its tensors named without `base_model.model.`; LoRA unless told otherwise."""
+    """Return a source of one PEFT adapter; the tensors' names get `base_model.model.` in front."""
     named = {f"base_model.model.{name}": tensor for name, tensor in tensors.items()}
     raw = json.dumps({"peft_type": "LORA", **config}).encode()
     return MemorySource({"adapter_config.json": raw, "adapter_model.safetensors": encode_file(named)})

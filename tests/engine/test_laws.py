@@ -17,6 +17,16 @@ WIDTH = {"BF16": 2, "F16": 2, "F32": 4, "F64": 8}
 LAMBDAS = [0.0, 0.3, 0.5, 1.0, 1.25]
 KINDS = ["tuned", "any bits", "equal", "last differs"]
 LAYOUTS = st.lists(st.lists(st.integers(0, 5), min_size=6, max_size=6), min_size=2, max_size=2)
+SCHEDULES = st.sampled_from([(), ({"pattern": "t0", "factor": 0.5}, {"pattern": "*", "factor": 1.0})])
+TERMS = st.fixed_dictionaries(
+    {
+        "out_dtype": st.sampled_from(["auto", "bfloat16", "float16", "float32"]),
+        "rounding": st.sampled_from(["nearest", "stochastic"]),
+        "schedule": SCHEDULES,
+        "seed": st.integers(0, 2),
+    }
+)
+METHODS = st.sampled_from(["exact", "sampled"])
 
 
 class Pair(NamedTuple):
@@ -66,37 +76,56 @@ def in_one_go(pair: Pair, lambdas: Sequence[float], **options) -> dict[float, di
     pair=pairs(),
     chunk_bytes=st.sampled_from([4096, 8192, 12288, 65536]),
     threads=st.integers(1, 4),
-    out_dtype=st.sampled_from(["auto", "bfloat16", "float16", "float32"]),
+    terms=TERMS,
+    method=METHODS,
 )
-def test_chunks_and_threads_do_not_change_output_bytes(pair, chunk_bytes, threads, out_dtype, device):
+def test_chunks_threads_and_statistics_do_not_change_output_bytes(pair, chunk_bytes, threads, terms, method, device):
     parents = memory_source(pair.base), memory_source(pair.instruct)
-    sweep = run_sweep(*parents, LAMBDAS, out_dtype=out_dtype, threads=threads, chunk_bytes=chunk_bytes, device=device)
-    wanted = in_one_go(pair, LAMBDAS, out_dtype=out_dtype, device=device)
-    assert {lam: sweep.tensors(lam) for lam in LAMBDAS} == wanted
+    options = {"threads": threads, "chunk_bytes": chunk_bytes, "statistics": method, "device": device}
+    sweep = run_sweep(*parents, LAMBDAS, **terms, **options)
+    assert {lam: sweep.tensors(lam) for lam in LAMBDAS} == in_one_go(pair, LAMBDAS, **terms, device=device)
 
 
-@given(pair=pairs(), orders=st.lists(st.permutations(range(6)), min_size=2, max_size=2), layouts=LAYOUTS)
-def test_shards_and_order_do_not_change_a_tensors_bytes(pair, orders, layouts):
+@given(pair=pairs(), chunk_bytes=st.sampled_from([4096, 12288]), threads=st.integers(1, 3), terms=TERMS)
+def test_chunks_and_threads_do_not_change_a_count(pair, chunk_bytes, threads, terms):
+    parents = memory_source(pair.base), memory_source(pair.instruct)
+    ways = {"threads": threads, "chunk_bytes": chunk_bytes}, {"threads": 1, "chunk_bytes": None}
+    sweeps = [run_sweep(*parents, [0.3, 1.0], **terms, **way) for way in ways]
+    for name in pair.base:
+        first, second = (sweep.sums(name) for sweep in sweeps)
+        for key in ("elements", "counted", "base_non_finite", "instruct_non_finite"):
+            assert first[key] == second[key]
+        counts = [[[unchanged, over] for _, _, unchanged, over in each["outputs"]] for each in (first, second)]
+        assert counts[0] == counts[1]
+
+
+@given(pair=pairs(), orders=st.lists(st.permutations(range(6)), min_size=2, max_size=2), layouts=LAYOUTS, terms=TERMS)
+def test_shards_and_order_do_not_change_a_tensors_bytes(pair, orders, layouts, terms):
     sources = []
     for tensors, order, layout in zip(pair, orders, layouts, strict=True):
         names = [f"t{number}" for number in order if f"t{number}" in tensors]
         shards = [[name for name in names if layout[int(name[1])] == shard] for shard in range(6)]
         sources.append(memory_source(tensors, [shard for shard in shards if shard]))
-    sweep = run_sweep(*sources, LAMBDAS)
-    assert {lam: sweep.tensors(lam) for lam in LAMBDAS} == in_one_go(pair, LAMBDAS)
+    sweep = run_sweep(*sources, LAMBDAS, **terms)
+    assert {lam: sweep.tensors(lam) for lam in LAMBDAS} == in_one_go(pair, LAMBDAS, **terms)
 
 
-@given(pair=pairs(), lambdas=st.lists(st.sampled_from([0.0, 0.1, 0.5, 0.9, 1.0, 2.0]), min_size=1, unique=True))
-def test_a_lambda_does_not_depend_on_the_others(pair, lambdas):
-    together = run_sweep(memory_source(pair.base), memory_source(pair.instruct), lambdas)
+@given(
+    pair=pairs(),
+    lambdas=st.lists(st.sampled_from([0.0, 0.1, 0.5, 0.9, 1.0, 2.0]), min_size=1, unique=True),
+    terms=TERMS,
+)
+def test_a_lambda_does_not_depend_on_the_others(pair, lambdas, terms):
+    together = run_sweep(memory_source(pair.base), memory_source(pair.instruct), lambdas, **terms)
     for lam in lambdas:
-        alone = run_sweep(memory_source(pair.base), memory_source(pair.instruct), [lam])
+        alone = run_sweep(memory_source(pair.base), memory_source(pair.instruct), [lam], **terms)
         assert together.outputs[lam] == alone.outputs[lam]
 
 
-@given(pair=pairs(), out_dtype=st.sampled_from(["auto", "bfloat16", "float16", "float32"]))
-def test_lambda_0_and_1_are_the_parents_byte_for_byte(pair, out_dtype):
-    sweep = run_sweep(memory_source(pair.base), memory_source(pair.instruct), [0.0, 1.0], out_dtype=out_dtype)
+@given(pair=pairs(), terms=TERMS)
+def test_lambda_0_and_1_are_the_parents_byte_for_byte(pair, terms):
+    terms = {**terms, "schedule": ()}
+    sweep = run_sweep(memory_source(pair.base), memory_source(pair.instruct), [0.0, 1.0], **terms)
     for lam, parent in ((0.0, pair.base), (1.0, pair.instruct)):
         for name, tensor in sweep.tensors(lam).items():
             if tensor[0] == parent[name][0]:

@@ -1,7 +1,6 @@
 """A PEFT adapter as the instruct side: its deltas are formed as they stream, bit for bit those of the oracle."""
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -22,12 +21,10 @@ from tests.engine.sweep import (
     adapter_source,
     float_tensor,
     memory_source,
-    plan_of,
     run_every_way,
     run_sweep,
 )
 from tests.fakes.checkpoints import Tensor
-from tests.fakes.source import MemorySource
 
 LAMBDAS = [0.0, 0.3, 0.7, 1.0, 1.5]
 NAME = "model.layers.0.mlp.up_proj.weight"
@@ -251,12 +248,6 @@ def test_shards_and_order_do_not_change_a_tensors_bytes(rng):
         assert sweeps[0].tensors(lam) == sweeps[1].tensors(lam)
 
 
-def read_bytes(base: Mapping[str, Tensor], adapter: MemorySource, chunk_bytes: int) -> int:
-    """Return what a sweep reads of an adapter, over the size of its file."""
-    run_sweep(memory_source(base), adapter, [0.3, 1.0], chunk_bytes=chunk_bytes)
-    return adapter.read_bytes()
-
-
 @pytest.mark.parametrize("chunk_bytes", [4096, 65536])
 @pytest.mark.parametrize("is_dora", [False, True])
 def test_an_adapter_is_read_once_for_its_deltas_and_once_for_its_digest(rng, is_dora, chunk_bytes):
@@ -269,7 +260,8 @@ def test_an_adapter_is_read_once_for_its_deltas_and_once_for_its_digest(rng, is_
     adapter = adapter_source(tensors, r=3, lora_alpha=3, use_dora=is_dora)
     size = adapter.files()["adapter_model.safetensors"].size_bytes
     factor_bytes = sum(len(data) for _, _, data in tensors.values())
-    assert read_bytes(base, adapter, chunk_bytes) == size + factor_bytes
+    run_sweep(memory_source(base), adapter, [0.3, 1.0], chunk_bytes=chunk_bytes)
+    assert adapter.read_bytes() == size + factor_bytes
 
 
 @pytest.mark.parametrize("columns", [150, 4000])
@@ -281,11 +273,3 @@ def test_dora_reads_again_of_the_base_two_rows_a_chunk_at_most(rng, columns):
     sweep = run_sweep(base, adapter, [0.5], chunk_bytes=4096)
     chunks = -(-sweep.plan.shards[0].size_bytes // 4096)
     assert base.read_bytes() <= base.files()["model.safetensors"].size_bytes + chunks * 2 * columns * 2
-
-
-def test_the_plan_holds_no_bytes_and_every_factor_has_a_row(rng):
-    adapter = adapter_source(parts(MODULE, *factors(rng, (9, 8), 2)), r=2, lora_alpha=2)
-    plan = plan_of(memory_source({NAME: weight(rng, (9, 8))}), adapter)
-    assert {row.name.removeprefix("base_model.model.") for row in plan.absorbed} == set(
-        parts(MODULE, *factors(rng, (9, 8), 2))
-    )

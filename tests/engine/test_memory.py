@@ -18,16 +18,20 @@ def growth_of(*arguments: object) -> list[int]:
 
 
 @pytest.mark.parametrize(
-    ("dtype", "out_dtype", "rounding", "sizes_mib"),
+    ("kind", "dtype", "out_dtype", "rounding", "sizes_mib"),
     [
-        ("BF16", "auto", "nearest", (64, 256)),
-        ("F64", "bfloat16", "nearest", (64, 256)),
-        ("BF16", "float32", "nearest", (32, 96)),
-        ("BF16", "auto", "stochastic", (32, 96)),
+        ("pair", "BF16", "auto", "nearest", (64, 192)),
+        ("pair", "F64", "bfloat16", "nearest", (64, 192)),
+        ("pair", "BF16", "float32", "nearest", (24, 64)),
+        ("pair", "BF16", "auto", "stochastic", (24, 64)),
+        ("chain", "BF16", "auto", "nearest", (24, 64)),
+        ("fp8", "F8_E4M3", "auto", "nearest", (12, 32)),
+        ("lora", "BF16", "auto", "nearest", (24, 64)),
+        ("dora", "F32", "bfloat16", "stochastic", (32, 96)),
     ],
 )
-def test_eleven_lambdas_take_less_than_64_mib_whatever_the_size(dtype, out_dtype, rounding, sizes_mib):
+def test_eleven_lambdas_take_less_than_64_mib_whatever_the_size(kind, dtype, out_dtype, rounding, sizes_mib):
     """The first pass, not looked at, brings in what torch loads late; the allocator's own play is a few MiB."""
-    _, small, large = growth_of(dtype, out_dtype, rounding, 2, 16, *sizes_mib)
+    _, small, large = growth_of(kind, dtype, out_dtype, rounding, 2, 16, *sizes_mib)
     assert large < 64 * MIB
     assert large < small + 8 * MIB

@@ -1,6 +1,7 @@
 """The `Source` port in memory: one over given bytes that can misbehave, one that makes up files of any size."""
 
 import json
+import math
 import time
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -86,15 +87,15 @@ class EndlessSource:
     """A `model.safetensors` of any size that exists nowhere: a header, then one pattern over and over.
 
     Args:
-        tensors: Their dtypes and numbers of elements by name.
+        tensors: Their dtypes and sizes by name, a size for each dimension.
         pattern: What the file repeats, counted from its beginning.
     """
 
-    def __init__(self, tensors: Mapping[str, tuple[str, int]], pattern: bytes) -> None:
+    def __init__(self, tensors: Mapping[str, tuple[str, *tuple[int, ...]]], pattern: bytes) -> None:
         document, position = {}, 0
-        for name, (dtype, elements) in tensors.items():
-            end = position + elements * DTYPE_BITS[dtype] // 8
-            document[name] = {"dtype": dtype, "shape": [elements], "data_offsets": [position, end]}
+        for name, (dtype, *shape) in tensors.items():
+            end = position + math.prod(shape) * DTYPE_BITS[dtype] // 8
+            document[name] = {"dtype": dtype, "shape": shape, "data_offsets": [position, end]}
             position = end
         text = json.dumps(document).encode()
         text += b" " * (-len(text) % 8)  # so that the pattern's elements are the tensors'

@@ -123,6 +123,16 @@ def test_scaled_codes_are_chained_as_numbers_and_their_scales_absorbed_once():
     )
 
 
+def test_scales_that_all_three_have_are_absorbed_in_one_row():
+    coded = [("w", "F8_E4M3", (64, 96)), ("w_scale_inv", "F32", (1, 1))]
+    (row,) = plan_chain(coded, coded, coded).absorbed
+    assert [side.file for side in (row.base, row.instruct, row.reference)] == [
+        "base.safetensors",
+        "a.safetensors",
+        "b.safetensors",
+    ]
+
+
 @pytest.mark.parametrize("shapes", [((2, 3), (3, 2), (2, 3)), ((2, 3), (2, 3), (6,)), ((), (1,), (1,))], ids=str)
 @pytest.mark.parametrize("policies", [{}, {"other_shape": "base"}, {"extra_rows": "copy"}], ids=str)
 def test_shapes_that_differ_are_refused_with_all_three_named(shapes, policies):

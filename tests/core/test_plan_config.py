@@ -103,6 +103,13 @@ def test_several_embeddings_of_one_size_tell_the_vocabulary_too():
     assert changes(*sides, policies=OPEN) == {"/vocab_size": 66}
 
 
+def test_embeddings_of_several_sizes_tell_no_vocabulary():
+    """BLIP-2 has one for the words of its Q-Former, too."""
+    own = [("qformer.embeddings.word_embeddings.weight", "BF16", (30, 16))]
+    sides = [parent({"vocab_size": rows}, rows=rows, more=own) for rows in (66, 64)]
+    assert changes(*sides, policies=OPEN) == {}
+
+
 def test_vocabulary_that_an_adapter_enlarges_is_stated():
     base = parent({"vocab_size": 64, "tie_word_embeddings": False}, more=[(HEAD, "BF16", (64, 16))])
     whole = [(f"base_model.model.{name}", "BF16", (66, 16)) for name in (EMBED, HEAD)]

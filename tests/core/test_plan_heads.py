@@ -116,7 +116,9 @@ def test_tied_and_untied_heads_of_two_vocabularies_share_the_rows_that_both_have
 def test_no_tie_is_guessed_where_it_is_not_clear_which_embedding_it_would_be(tensors):
     base = make_checkpoint(tensors, config=TIED)
     instruct = make_checkpoint([*tensors, (HEAD, "BF16", (64, 16))], config=UNTIED)
-    assert rows_of(plan_parents(base, instruct))[HEAD].action is Action.REFUSE
+    refused = rows_of(plan_parents(base, instruct))[HEAD]
+    assert refused.action is Action.REFUSE
+    assert "only in the instruct" in refused.reason
 
 
 def test_no_tie_is_guessed_where_two_heads_are_stored():

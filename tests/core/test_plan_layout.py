@@ -9,8 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crossfade_core.checkpoint import DTYPE_BITS, build_layout, header_length, parse_header, parse_index
+from crossfade_core.parents import Chain, Checkpoint
 from crossfade_core.plan import ShardPlan
-from tests.fakes.layouts import make_layout, plan_layouts
+from crossfade_core.quantisation import read_values
+from tests.fakes.layouts import make_layout, plan_layouts, plan_parents
 
 FILES = [f"model-{number:05d}-of-00003.safetensors" for number in (1, 2, 3)]
 MIXED = [("flags", "BOOL", (3,)), ("w", "BF16", (3,)), ("ids", "I64", (2,)), ("v", "F32", (1,)), ("u", "BF16", ())]
@@ -60,6 +62,18 @@ def test_wider_dtypes_come_first_and_the_instruct_order_holds_within_a_width():
     (shard,) = plan_with_itself({"model.safetensors": MIXED}).shards
     assert [row.name for row in shard.rows] == ["ids", "v", "w", "u", "flags"]
     assert_reads_back(shard)
+
+
+@pytest.mark.parametrize("is_base", [True, False])
+def test_tensors_lie_as_in_the_mirrored_file_whatever_the_order_of_its_index(is_base):
+    shards = make_layout({FILES[0]: [(name, "BF16", (4,)) for name in "cab"], FILES[1]: [("d", "BF16", (4,))]}).shards
+    weight_map = {"d": FILES[1], "a": FILES[0], "b": FILES[0], "c": FILES[0]}
+    mirrored = build_layout(shards, weight_map)
+    other = make_layout({"model.safetensors": [(name, "BF16", (4,)) for name in "abcd"]})
+    parents = [Checkpoint(layout, read_values(layout, None)) for layout in (mirrored, other)]
+    tuned = Chain(parents[1], parents[1]) if is_base else parents[0]
+    plan = plan_parents(parents[0] if is_base else parents[1], tuned)
+    assert ["".join(row.name for row in shard.rows) for shard in plan.shards] == ["cab", "d"]
 
 
 def test_header_is_padded_with_spaces_to_8_bytes_and_marked_for_torch():

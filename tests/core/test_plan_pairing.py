@@ -76,6 +76,15 @@ def test_scales_that_both_parents_have_are_absorbed_in_one_row_with_both_sides()
     assert (row.name, row.base.file, row.instruct.file) == ("w_scale_inv", "base.safetensors", "model.safetensors")
 
 
+@pytest.mark.parametrize("policies", [{}, {"one_sided": "copy"}])
+def test_scales_of_one_parent_have_nothing_to_do_with_a_plain_tensor_of_that_name_in_the_other(policies):
+    coded = [("w", "F8_E4M3", (64, 96)), ("w_scale_inv", "F32", (1, 1))]
+    plain = [("w", "BF16", (64, 96)), ("w_scale_inv", "F32", (1, 1))]
+    row = rows_of(plan_pair(coded, plain, policies=policies))["w_scale_inv"]
+    assert row.action is (Action.COPY_INSTRUCT if policies else Action.REFUSE)
+    assert (row.base, row.instruct.file) == (None, "model.safetensors")
+
+
 @pytest.mark.parametrize("dtype", CODES)
 @pytest.mark.parametrize("is_base_coded", [True, False])
 def test_codes_without_scales_are_refused_by_name(is_base_coded, dtype):

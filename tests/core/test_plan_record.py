@@ -148,9 +148,10 @@ def test_bytes_read_and_written_are_those_of_the_rows(kind):
     assert plan.read_bytes > 0
 
 
+@pytest.mark.parametrize("policies", [{}, OPEN], ids=["refusing", "open"])
 @pytest.mark.parametrize("kind", PARENTS)
-def test_exceptions_list_every_row_that_is_not_plain_interpolation_with_its_reason(kind):
-    plan = plan_parents(*PARENTS[kind]())
+def test_exceptions_list_every_row_that_is_not_plain_interpolation_with_its_reason(kind, policies):
+    plan = plan_parents(*PARENTS[kind](), policies=policies)
     listed = {item["tensor"]: item for item in plan.exceptions()}
     for name, row in rows_of(plan).items():
         is_plain = row.action is Action.INTERPOLATE and row.shared_elements is None
@@ -181,16 +182,16 @@ def test_output_file_that_would_hold_nothing_but_absorbed_tensors_is_not_made():
     assert list(json.loads(plan.index_json())["weight_map"].values()) == ["one.safetensors"]
 
 
-@pytest.mark.parametrize(("in_first", "home"), [(["a", "b"], "y0.safetensors"), (["c"], "y1.safetensors")])
-def test_tensor_of_the_base_alone_goes_into_the_file_of_most_tensors_beside_it(in_first, home):
+@pytest.mark.parametrize(
+    ("beside", "home"),
+    [("a", "y0.safetensors"), ("bc", "y1.safetensors"), ("abc", "y1.safetensors"), ("", "y0.safetensors")],
+)
+def test_tensor_of_the_base_alone_goes_into_the_file_of_most_tensors_beside_it(beside, home):
     own = [(name, "BF16", (4,)) for name in "abc"]
-    base = make_checkpoint(
-        {
-            "x0.safetensors": [t for t in own if t[0] in in_first] + [("only", "BF16", (2,))],
-            "x1.safetensors": [t for t in own if t[0] not in in_first],
-        }
-    )
-    tuned = make_checkpoint({"y0.safetensors": own[:2], "y1.safetensors": own[2:]})
+    near = [tensor for tensor in own if tensor[0] in beside]
+    far = [tensor for tensor in own if tensor[0] not in beside]
+    base = make_checkpoint({"x0.safetensors": [*near, ("only", "BF16", (2,))], "x1.safetensors": far})
+    tuned = make_checkpoint({"y0.safetensors": own[:1], "y1.safetensors": own[1:]})
     plan = plan_parents(base, tuned, policies={"one_sided": "copy"})
     (file,) = [shard.file for shard in plan.shards for row in shard.rows if row.name == "only"]
     assert file == home

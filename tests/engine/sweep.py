@@ -4,7 +4,7 @@ import hashlib
 import json
 import struct
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from crossfade_core.plan import MergePlan
 from crossfade_core.ports import OpenSource, Source
 from crossfade_core.spec import MergeSpec, Role
 from crossfade_engine.device import CpuDevice, Device
+from crossfade_engine.input_digests import InputDigests
 from crossfade_engine.merge_shard import MergedShard, Parents, Resources, merge_shard
 from crossfade_engine.terms import Terms
 from crossfade_registries.layout import plan_spec
@@ -121,6 +122,7 @@ def run_sweep(
     threads: int = 2,
     chunk_bytes: int | None = CHUNK_BYTES,
     device: Device | None = None,
+    is_one_process: bool = False,
     **fields: Any,
 ) -> Sweep:
     """Stream every shard of a plan; forgets the reads that planning took. Numbers that are not finite are kept."""
@@ -130,6 +132,8 @@ def run_sweep(
         if source is not None:
             source.reads.clear()
     parents, sweep = parents_of(base, instruct, reference), Sweep(plan, {lam: {} for lam in lambdas})
+    if is_one_process:
+        parents = replace(parents, digests=InputDigests(plan.shards, parents.sources, parents.files))
     terms, resources = Terms.of(spec_of(reference, **fields)), Resources(device or CpuDevice(), threads, chunk_bytes)
     for shard in plan.shards:
         writers = [MemoryWriter(shard.size_bytes) for _ in lambdas]

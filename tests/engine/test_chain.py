@@ -85,6 +85,16 @@ def test_that_holds_element_by_element(rng, dtype):
         assert np.array_equal(found[is_same], held[is_same])
 
 
+@pytest.mark.parametrize(("out_dtype", "wanted"), [("bfloat16", 0x7FC0), ("float16", 0x7E00)])
+def test_a_nan_kept_in_a_narrower_dtype_has_one_form(rng, out_dtype, wanted):
+    """Conversions of NaN differ between processors, and between vector and scalar code."""
+    payloads = rng.integers(0x7F800001, 0x80000000, 9001, np.uint32) | (rng.integers(0, 2, 9001, np.uint32) << 31)
+    base, same = ("F32", (9001,), payloads.tobytes()), any_bits(rng, "F32", 9001)
+    sweep = run_chain((base, same, same), LAMBDAS, out_dtype=out_dtype)
+    for lam in LAMBDAS:
+        assert set(np.frombuffer(sweep.tensors(lam)["w"][2], np.uint16)) == {wanted}
+
+
 @pytest.mark.parametrize("dtype", FLOATS)
 def test_lambda_0_is_the_base_bit_for_bit(rng, dtype):
     tensors = any_bits(rng, dtype, 9001), *normal_pair(rng, 9001, dtype)

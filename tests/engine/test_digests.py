@@ -78,6 +78,28 @@ def test_elsewhere_a_file_is_read_at_most_once_more_for_its_digest(tensors, base
     assert read <= data_bytes(base) + sum(map(len, safetensors_of(base).values()))
 
 
+@pytest.mark.parametrize("base_layout", ["one file", "runs"])
+@pytest.mark.parametrize("instruct_layout", ["one file", "runs", "other runs"])
+def test_one_process_reads_every_byte_once_however_the_two_are_cut(tensors, base_layout, instruct_layout):
+    layouts = {**LAYOUTS, "other runs": [NAMES[:1], NAMES[1:4], NAMES[4:5], NAMES[5:]]}
+    base, instruct = (
+        memory_source(tensors[0], layouts[base_layout]),
+        memory_source(tensors[1], layouts[instruct_layout]),
+    )
+    sweep = run_sweep(base, instruct, LAMBDAS, is_one_process=True)
+    once = base.read_bytes(), instruct.read_bytes()
+    assert_digests_are_true(sweep, base, instruct)
+    assert once == tuple(sum(map(len, safetensors_of(source).values())) for source in (base, instruct))
+
+
+@pytest.mark.parametrize("base_layout", LAYOUTS)
+@pytest.mark.parametrize("instruct_layout", LAYOUTS)
+def test_digests_that_one_process_carries_along_are_the_files(tensors, base_layout, instruct_layout):
+    base = memory_source(tensors[0], LAYOUTS[base_layout])
+    instruct = memory_source(tensors[1], LAYOUTS[instruct_layout])
+    assert_digests_are_true(run_sweep(base, instruct, LAMBDAS, is_one_process=True), base, instruct)
+
+
 def test_files_without_a_byte_of_tensors_have_digests_too():
     for tensors in ({}, {"empty": ("BF16", (0, 3), b"")}):
         base, instruct = memory_source(tensors), memory_source(tensors)

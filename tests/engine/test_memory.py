@@ -34,4 +34,4 @@ def test_eleven_lambdas_take_less_than_64_mib_whatever_the_size(kind, dtype, out
     """The first pass, not looked at, brings in what torch loads late; the allocator's own play is a few MiB."""
     _, small, large = growth_of(kind, dtype, out_dtype, rounding, 2, 16, *sizes_mib)
     assert large < 64 * MIB
-    assert large < small + 8 * MIB
+    assert large < small + 12 * MIB

@@ -15,9 +15,10 @@ from crossfade_core.spec import Role
 from crossfade_engine.chunks import count_chunks
 from crossfade_engine.crew import Crew, OnTick
 from crossfade_engine.device import Device, open_device
+from crossfade_engine.input_digests import InputDigests
 from crossfade_engine.loader import SlotLoader
 from crossfade_engine.slot import Slot, padding_bytes, roles_of, rooms_of
-from crossfade_engine.streams import OutputStream, PassDigest, RereadDigest, Scratch, sequential_start
+from crossfade_engine.streams import OutputStream, Scratch
 from crossfade_engine.tally import as_record
 from crossfade_engine.terms import Terms
 
@@ -32,10 +33,14 @@ THREADS_PER_CORE: Final = 2
 
 @dataclass(frozen=True)
 class Parents:
-    """Every parent by role: open, and the files that were planned."""
+    """Every parent by role: open, and the files that were planned.
+
+    `digests` are those of the inputs where one process streams several shards in order; None for one shard by itself.
+    """
 
     sources: Mapping[Role, Source]
     files: Mapping[Role, Mapping[str, FileInfo]]
+    digests: InputDigests | None = None
 
 
 @dataclass(frozen=True)
@@ -68,7 +73,7 @@ class MergedShard:
 
     Attributes:
         outputs: Hex SHA-256 of what was written, in the order of the λ.
-        inputs: Hex SHA-256 of the inputs it owed a digest of, by role and file.
+        inputs: Hex SHA-256 of the inputs whose digest it completed, by role and file.
         statistics: Sums that tell what the merge did, as JSON (`crossfade_engine.tally`).
     """
 
@@ -113,7 +118,8 @@ def merge_shard(
             opened.callback(streams[-1].abandon)
         roles, rooms = roles_of(shard), rooms_of(shard, terms)
         chunk_bytes = resources.chunk_bytes or _chunk_bytes(rooms.per_byte(len(roles)))
-        digests = _parent_digests(shard, parents, chunk_bytes)
+        owing = parents.digests or InputDigests([shard], parents.sources, parents.files)
+        digests = owing.streams(shard, count_chunks(shard, chunk_bytes))
         slots = [Slot.of(rooms, roles, chunk_bytes, padding_bytes(shard)) for _ in range(RING)]
         loader = SlotLoader(parents.sources, resources.device, terms)
         crew = Crew(shard, chunk_bytes, loader, slots, [*streams, *digests.values()])
@@ -126,27 +132,9 @@ def merge_shard(
             crew.run(scratches, on_tick)
     return MergedShard(
         tuple(stream.sha256 for stream in streams),
-        {role: {file: digests[role, file].sha256 for file in files} for role, files in shard.owed.items()},
+        owing.known(shard, digests),
         as_record(shard, loader.tally, [stream.tally for stream in streams]),
     )
-
-
-def _parent_digests(
-    shard: ShardPlan, parents: Parents, chunk_bytes: int
-) -> dict[tuple[Role, str], PassDigest | RereadDigest]:
-    """Begin the digests the shard owes, by (role, file): on the way where the pass reads front to back, else apart."""
-    digests: dict[tuple[Role, str], PassDigest | RereadDigest] = {}
-    for role, owed in shard.owed.items():
-        source = parents.sources[role]
-        for file in owed:
-            size_bytes = parents.files[role][file].size_bytes
-            start = sequential_start(shard, role, file, size_bytes)
-            digests[role, file] = (
-                RereadDigest(source, file, size_bytes, count_chunks(shard, chunk_bytes))
-                if start is None
-                else PassDigest(source, file, start, role)
-            )
-    return digests
 
 
 def _chunk_bytes(per_byte: float) -> int:

@@ -1,30 +1,24 @@
-"""What is done with every loaded chunk, in order: make and write one λ of it, or hash one parent's file.
+"""What is done with every loaded chunk, in order; above all: make one λ of it, hash it, write it.
 
 Each stream is sequential (SHA-256 is), so a stream is used by one thread at a time; different streams run side by side.
 """
 
 import hashlib
-import itertools
 import math
-from collections.abc import Iterator
 from typing import Protocol
 
 import torch
 
-from crossfade_core.checkpoint import LENGTH_BYTES, MAX_HEADER_BYTES
 from crossfade_core.errors import OutputOverflow
-from crossfade_core.plan import Action, ShardPlan
-from crossfade_core.ports import FileWriter, Source
-from crossfade_core.spec import Role, as_float32
-from crossfade_engine.chunks import Segment, parts, reads
+from crossfade_core.plan import Action
+from crossfade_core.ports import FileWriter
+from crossfade_core.spec import as_float32
 from crossfade_engine.device import Device
 from crossfade_engine.dtypes import LARGEST, TORCH_DTYPE
 from crossfade_engine.slot import HostBuffer, Piece, Slot, is_stepped
 from crossfade_engine.stochastic import round_by_chance
 from crossfade_engine.tally import BLOCK_ELEMENTS, OutputTally
 from crossfade_engine.terms import Terms
-
-_HASH_BYTES = 1 << 20
 
 
 class Scratch:
@@ -182,108 +176,3 @@ def _keep(piece: Piece, out: torch.Tensor) -> None:
         values = values.to(out.dtype)
         _unify_nans(piece, values)
     torch.where(piece.kept, values, out, out=out)
-
-
-class ParentDigest:
-    """SHA-256 of one file of a parent, front to back.
-
-    Args:
-        source: The parent.
-        file: The file.
-    """
-
-    def __init__(self, source: Source, file: str) -> None:
-        self._source, self._file = source, file
-        self._digest = hashlib.sha256()
-        self._read_bytes = 0
-
-    @property
-    def sha256(self) -> str:
-        """Hex digest of all that was hashed so far."""
-        return self._digest.hexdigest()
-
-    def finish(self) -> None:
-        """Nothing to do: a digest holds no resource."""
-
-    def read_to(self, end: int, buffer: memoryview) -> None:
-        """Read and hash on from where the last call ended up to byte `end`, one `buffer` at a time."""
-        while self._read_bytes < end:
-            part = buffer[: end - self._read_bytes]
-            self._source.read_into(self._file, self._read_bytes, part)
-            self._digest.update(part)
-            self._read_bytes += len(part)
-
-
-class PassDigest(ParentDigest):
-    """The digest of a file that the pass reads front to back, from the bytes it reads anyway.
-
-    Args:
-        source: The parent.
-        file: The file.
-        start: Where the pass begins to read it; what lies before (its header) is read here.
-        role: Which parent.
-    """
-
-    def __init__(self, source: Source, file: str, start: int, role: Role) -> None:
-        super().__init__(source, file)
-        self._role = role
-        self.read_to(start, memoryview(bytearray(min(start, _HASH_BYTES))))
-
-    def consume(self, slot: Slot, scratch: Scratch) -> int:
-        """Hash the file's bytes of the chunk."""
-        buffer = slot.parents[self._role]
-        for run in slot.runs[self._role]:
-            if run.file == self._file:
-                self._digest.update(buffer.bytes[run.offset : run.offset + run.size_bytes])
-        return 0
-
-
-class RereadDigest(ParentDigest):
-    """The digest of a file that the pass does not read front to back: read once more, a share with every chunk.
-
-    Args:
-        source: The parent.
-        file: The file.
-        size_bytes: Its size.
-        chunk_count: How many chunks the pass has.
-    """
-
-    def __init__(self, source: Source, file: str, size_bytes: int, chunk_count: int) -> None:
-        super().__init__(source, file)
-        self._size_bytes, self._chunk_count = size_bytes, chunk_count
-
-    def consume(self, slot: Slot, scratch: Scratch) -> int:
-        """Hash the file's next share."""
-        self.read_to(self._size_bytes * (slot.chunk.index + 1) // self._chunk_count, scratch.out.bytes)
-        return 0
-
-
-def sequential_start(shard: ShardPlan, role: Role, file: str, size_bytes: int) -> int | None:
-    """Return where a pass over `shard` begins to read a parent's file, if it reads it front to back to its end.
-
-    Args:
-        shard: The output shard.
-        role: Which parent.
-        file: The parent's file.
-        size_bytes: Its size.
-
-    Returns:
-        The first byte read, or None when the pass jumps, leaves more than a header's length to others, or reads no
-        tensor of it.
-    """
-    held = list(_reads_of(shard, role, file))
-    if not held or held[-1][1] != size_bytes or held[0][0] > LENGTH_BYTES + MAX_HEADER_BYTES:
-        return None
-    follows = all(after[0] == before[1] for before, after in itertools.pairwise(held))
-    return held[0][0] if follows else None
-
-
-def _reads_of(shard: ShardPlan, role: Role, file: str) -> Iterator[tuple[int, int]]:
-    """Yield the bytes (start, end) of a parent's file that a pass reads into its slots, in order."""
-    for row in shard.rows:
-        side = row.side(role)
-        if side is None or side.file != file:
-            continue
-        for action, first, end in parts(row):
-            if reads(action, role) and end > first:
-                yield Segment(row, action, first, end - first, 0, 0).source_range(side)

@@ -24,7 +24,8 @@ it costs a third more, in calls (docs/performance.md)."""
 SAMPLED_ELEMENTS: Final = 1 << 16
 """Elements of a block that is sampled or left out."""
 SAMPLED_ONE_IN: Final = 16
-_DOT_ELEMENTS: Final = 1 << 14
+_DOT_ELEMENTS: Final = 1 << 13
+"""Elements numpy's dot gets at a time: above 10 000 OpenBLAS starts threads of its own beside the pass's."""
 _WIDE: Final = ("F32", "F64")
 """Output dtypes whose rounding error is far below what sums in float32 could tell; theirs are in float64."""
 

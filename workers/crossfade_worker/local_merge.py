@@ -23,6 +23,7 @@ from crossfade_core.errors import CrossfadeError, InvalidSpec, SinkUnavailable
 from crossfade_core.job import JobId
 from crossfade_core.plan import ROLES, ShardPlan
 from crossfade_core.spec import MergeSpec, SourceRef, spec_digest
+from crossfade_engine.input_digests import InputDigests
 from crossfade_engine.merge_shard import Parents, Resources, open_resources
 from crossfade_registries.layout import SourcedPlan, open_sources, plan_spec
 from crossfade_registries.local_sink import LocalSink
@@ -78,7 +79,7 @@ def _sweep(spec: MergeSpec, job_id: JobId, sourced: SourcedPlan, sink: LocalSink
     baseline_bytes = _reset_memory_peak()
     started = time.monotonic()
     with open_sources(spec, _open_source) as sources:
-        parents = Parents(sources, sourced.files)
+        parents = Parents(sources, sourced.files, InputDigests(sourced.plan.shards, sources, sourced.files))
         order = Order.of(spec, job_id)
         results = _stream(sourced.plan.shards, parents, order, sink, open_resources(threads=threads))
         pass_seconds = time.monotonic() - started

@@ -64,10 +64,11 @@ def stream(parents: list[AnySource], out_dtype: str, rounding: str, threads: int
 
 
 def main(kind: str, dtype: str, out_dtype: str, rounding: str, threads: str, *sizes_mib: str) -> None:
-    growth = []
+    growth: list[int] = []
+    baseline = 0
     for mib in sizes_mib:
         parents = make_parents(kind, dtype, (int(mib) << 20) // (COLUMNS * WIDTH[dtype]))
-        baseline = resident_bytes("VmRSS") if not growth else baseline
+        baseline = baseline or resident_bytes("VmRSS")
         Path("/proc/self/clear_refs").write_text("5")  # VmHWM begins again at the present VmRSS
         stream(parents, out_dtype, rounding, int(threads))
         growth.append(resident_bytes("VmHWM") - baseline)

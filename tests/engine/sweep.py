@@ -146,15 +146,16 @@ def run_sweep(
 
 
 def run_every_way(base: MemorySource, instruct: MemorySource, lambdas: Sequence[float], **options: Any) -> Sweep:
-    """Stream in chunks of three sizes and by one, two and three threads, which changes no byte; return one sweep."""
-    ways = [(None, 2), (CHUNK_BYTES, 1), (3 * CHUNK_BYTES, 3)]
+    """Stream in chunks of three sizes, by one, two and three threads, which changes no byte; return one sweep."""
+    ways = [(None, 2, False), (CHUNK_BYTES, 1, False), (3 * CHUNK_BYTES, 3, True)]
     sweep, *others = (
-        run_sweep(base, instruct, lambdas, chunk_bytes=chunk_bytes, threads=threads, **options)
-        for chunk_bytes, threads in ways
+        run_sweep(base, instruct, lambdas, chunk_bytes=size, threads=threads, is_one_process=is_one, **options)
+        for size, threads, is_one in ways
     )
     for other in others:
         assert other.outputs == sweep.outputs
         assert [merged.outputs for merged in other.merged] == [merged.outputs for merged in sweep.merged]
+        assert all(other.digests_of(role) == sweep.digests_of(role) for role in other.merged[0].inputs)
     return sweep
 
 

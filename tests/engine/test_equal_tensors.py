@@ -91,11 +91,10 @@ def test_differing_integers_are_refused_by_name_and_nothing_is_finished(position
     (shard,) = plan_of(*sources).shards
     writers = [MemoryWriter(shard.size_bytes) for _ in range(3)]
     outputs = list(zip([0.0, 0.5, 1.0], writers, strict=True))
-    parents = parents_of(*sources)
+    parents, resources = parents_of(*sources), Resources(CpuDevice(), 2, CHUNK_BYTES)
     with pytest.raises(
         TensorsDiffer, match=r"rotary\.ids.*model-00002-of-00002\.safetensors.* model\.safetensors"
     ) as refusal:
-        resources = Resources(CpuDevice(), 2, CHUNK_BYTES)
         merge_shard(shard, parents, outputs, Terms(), resources=resources, on_tick=lambda _: None)
     assert refusal.value.details["tensor"] == "rotary.ids"
     assert [writer.state for writer in writers] == ["abandoned"] * 3

@@ -150,8 +150,8 @@ def test_a_failing_source_ends_a_pass_that_has_far_to_go(endless):
     sources = {**endless.parents.sources, "instruct": broken}
     parents = Parents(sources, endless.parents.files)
     outputs = list(zip(LAMBDAS, endless.writers, strict=True))
+    resources = Resources(CpuDevice(), 2)
     with pytest.raises(ShortRead):
-        resources = Resources(CpuDevice(), 2)
         merge_shard(endless.shard, parents, outputs, KEEPING_TERMS, resources=resources, on_tick=lambda _: None)
     assert endless.states == {"abandoned"}
 

@@ -1,5 +1,6 @@
 """What must not change an output's bytes does not, and λ = 0 and 1 are the parents."""
 
+import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -8,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from crossfade_engine.device import CpuDevice
 from tests.engine.oracle import merged
 from tests.engine.sweep import float_tensor, memory_source, normal_pair, run_sweep
 from tests.fakes.checkpoints import Tensor
@@ -161,3 +163,24 @@ def test_a_nan_made_on_the_way_has_the_same_bits_wherever_it_lies():
     base, instruct = float_tensor(np.full(5000, np.inf), "BF16"), float_tensor(np.full(5000, -np.inf), "BF16")
     sweep = run_sweep(memory_source({"w": base}), memory_source({"w": instruct}), [0.5])
     assert set(np.frombuffer(sweep.tensors(0.5)["w"][2], np.uint16)) == {0x7FC0}
+
+
+class DawdlingDevice(CpuDevice):
+    """The CPU, slower for some λ than for others, so that streams are many chunks apart."""
+
+    def lerp(self, base, instruct, lam, out):
+        time.sleep(0.004 * (lam > 0.5))
+        super().lerp(base, instruct, lam, out)
+
+
+@pytest.mark.parametrize("rounding", ["nearest", "stochastic"])
+@pytest.mark.parametrize("is_chain", [False, True])
+def test_a_slot_is_not_filled_again_while_a_slow_lambda_reads_it(rng, rounding, is_chain):
+    base, instruct, reference = (
+        memory_source({"w": float_tensor(rng.normal(0, 1, 60_000), dtype)}) for dtype in ("BF16", "F32", "BF16")
+    )
+    options = {"rounding": rounding, "reference": reference if is_chain else None}
+    lambdas = [0.1, 0.3, 0.7, 0.9]
+    slow = run_sweep(base, instruct, lambdas, threads=5, device=DawdlingDevice(), **options)
+    assert slow.outputs == run_sweep(base, instruct, lambdas, threads=1, chunk_bytes=None, **options).outputs
+    assert slow.sums("w")["outputs"][2][2:] == run_sweep(base, instruct, [0.7], **options).sums("w")["outputs"][0][2:]

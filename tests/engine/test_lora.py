@@ -219,7 +219,7 @@ def test_a_delta_of_nothing_keeps_every_bit_of_the_base(rng, dtype):
     """As an adapter is before its first step: lora_B is zero."""
     width = {"F32": 4, "F64": 8}.get(dtype, 2)
     base = dtype, (90, 101), rng.bytes(9090 * width)
-    down, up = factors(rng, (90, 101), 2)
+    down, _ = factors(rng, (90, 101), 2)
     adapter = adapter_source(parts(MODULE, down, float_tensor(np.zeros((90, 2)), "F32")), r=2, lora_alpha=2)
     sweep = run_every_way(memory_source({NAME: base}), adapter, LAMBDAS)
     assert [sweep.tensors(lam)[NAME] for lam in LAMBDAS] == [base] * len(LAMBDAS)

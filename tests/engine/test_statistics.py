@@ -22,8 +22,8 @@ from tests.fakes.checkpoints import Tensor
 
 LAMBDAS = [0.0, 0.1, 1.5]
 CHUNKS = [2 * 4096, 15 * 4096, None]
-SUM_ERROR = 3e-5
-"""Relative; sums over a block of 262 144 in float32 were seen to be off by 1.5e-5."""
+SUM_ERROR = 1e-5
+"""Relative; sums of 8192 products in float32 were seen to be off by 1.3e-6, and kernels differ between processors."""
 OUT = {"bfloat16": "BF16", "float16": "F16", "float32": "F32"}
 
 

@@ -93,7 +93,7 @@ def merge(  # noqa: PLR0913, PLR0917 (to typer an option is an argument)
     seed: Seed = None,
     statistics: StatisticsOption = None,
     is_dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and stop.")] = False,
-    write: Annotated[Write, typer.Option(help="auto: past the page cache where the disk can; buffered: never.")] = Write.AUTO,
+    write: Annotated[Write, typer.Option(help="auto goes past the page cache where it can, buffered never.")] = Write.AUTO,
     threads: Annotated[int, typer.Option(min=0, help="0 is two a core.")] = 0,
     as_json: Json = False,
 ) -> None:

@@ -143,7 +143,19 @@ def test_shapes_that_differ_are_refused_with_all_three_named(shapes, policies):
 
 
 @pytest.mark.parametrize(
-    "rows", [(64, 66, 64), (64, 66, 66), (66, 64, 64), (66, 64, 65), (66, 65, 64), (65, 66, 64), (64, 64, 70)], ids=str
+    "rows",
+    [
+        (64, 66, 64),
+        (64, 66, 66),
+        (66, 64, 64),
+        (66, 64, 65),
+        (66, 65, 64),
+        (90, 100, 80),
+        (40, 33, 50),
+        (7, 9, 5),
+        (64, 64, 70),
+    ],
+    ids=str,
 )
 @pytest.mark.parametrize("name", [EMBED, HEAD])
 def test_vocabularies_of_a_chain_share_the_rows_of_all_three_and_keep_the_bases_length(name, rows):

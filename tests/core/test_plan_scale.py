@@ -108,7 +108,7 @@ def test_cost_grows_with_the_tensors_and_is_a_few_times_that_of_reading_their_he
         f"{more / yardstick:.1f} times that of reading two headers"
     )
     assert more < 10 * less
-    assert more < 20 * yardstick
+    assert more < 40 * yardstick
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from crossfade_cli.options import (
     TokenizerFrom,
     Url,
     Write,
+    WriteOption,
     read_pairs,
     read_spec,
 )
@@ -93,7 +94,7 @@ def merge(  # noqa: PLR0913, PLR0917 (to typer an option is an argument)
     seed: Seed = None,
     statistics: StatisticsOption = None,
     is_dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and stop.")] = False,
-    write: Annotated[Write, typer.Option(help="auto goes past the page cache where it can, buffered never.")] = Write.AUTO,
+    write: WriteOption = Write.AUTO,
     threads: Annotated[int, typer.Option(min=0, help="0 is two a core.")] = 0,
     as_json: Json = False,
 ) -> None:

@@ -32,6 +32,9 @@ class Write(StrEnum):
     BUFFERED = "buffered"
 
 
+WriteOption = Annotated[
+    Write, typer.Option("--write", help="auto: past the page cache where the disk can; buffered: never.")
+]
 Lambdas = Annotated[
     list[str],
     typer.Option("--lambda", metavar="LIST", help="Strengths: 0:1:0.1 (STOP included), 0,0.25,1, or several --lambda."),

@@ -121,7 +121,8 @@ def _find_scales(codes: StoredTensor, stored: Mapping[str, StoredTensor]) -> Sto
         raise _unreadable(codes, "has zero points, which are not read")
     if found[0].bytes.dtype not in _SCALE_DTYPES:
         raise _unreadable(
-            codes, f"has scales ({found[0].name!r}) of {found[0].bytes.dtype}, where F32, BF16, F16 and F8_E8M0 are read"
+            codes,
+            f"has scales ({found[0].name!r}) of {found[0].bytes.dtype}, where F32, BF16, F16 and F8_E8M0 are read",
         )
     return found[0]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.bench.contestants import COPY, DIGEST, LOOP, OURS, OURS_FEWER, OURS_MORE, SYNCED
+from tests.bench.contestants import COPY, DIGEST, LOOP, OURS, OURS_FEWER, OURS_MORE, SAMPLED, SYNCED
 from tests.bench.report import MEMORY_GOAL_BYTES, WALL_GOALS
 
 ROOT = Path(__file__).parents[2]
@@ -32,7 +32,7 @@ def cells(printed: str, first: str) -> list[str]:
     return [cell.strip() for cell in row.strip("|").split("|")]
 
 
-@pytest.mark.parametrize("name", [OURS, COPY, SYNCED, LOOP, OURS_FEWER, OURS_MORE, DIGEST])
+@pytest.mark.parametrize("name", [OURS, SAMPLED, COPY, SYNCED, LOOP, OURS_FEWER, OURS_MORE, DIGEST])
 def test_every_contestant_has_a_row_with_its_wall_clocks(printed: str, name: str) -> None:
     row = cells(printed, f"{name} |")
     whole, work = (float(re.fullmatch(r"([0-9.]+) s \([0-9.]+\)", cell)[1]) for cell in row[2:4])

@@ -18,14 +18,15 @@ from crossfade_core.spec import Statistics
 from crossfade_engine.chunks import Segment
 from crossfade_engine.slot import Piece
 
-BLOCK_ELEMENTS: Final = 1 << 18
-"""Elements summed at a time, at most, in float32, then added up in float64: one MiB, which stays in cache. A quarter of
-it costs a third more, in calls (docs/performance.md)."""
+BLOCK_ELEMENTS: Final = 1 << 19
+"""Elements taken at a time, at most. Every call gives the interpreter's lock away and waits for it again beside other
+threads: smaller blocks cost more in calls than they gain in cache (docs/performance.md)."""
 SAMPLED_ELEMENTS: Final = 1 << 16
 """Elements of a block that is sampled or left out."""
 SAMPLED_ONE_IN: Final = 16
-_DOT_ELEMENTS: Final = 1 << 13
-"""Elements numpy's dot gets at a time: above 10 000 OpenBLAS starts threads of its own beside the pass's."""
+_DOT_ELEMENTS: Final = {4: 1 << 16, 8: 1 << 13}
+"""Elements that numpy's dot gets at a time, by their size in bytes: float32 sums of so many are good to 10⁻⁷, and for
+float64 OpenBLAS starts threads of its own above 10 000, beside the pass's."""
 _WIDE: Final = ("F32", "F64")
 """Output dtypes whose rounding error is far below what sums in float32 could tell; theirs are in float64."""
 
@@ -179,14 +180,10 @@ def _finite(value: float) -> float | None:
 
 
 def _dot(ours: torch.Tensor, theirs: torch.Tensor) -> float:
-    """Sum products, without those of elements that are NaN or infinite.
-
-    In pieces, with numpy: as fast as torch.dot of everything, and a hundred times as exact.
-    """
-    pieces = range(0, len(ours), _DOT_ELEMENTS)
-    left, right = ours.numpy(), theirs.numpy()
+    """Sum products, without those of elements that are NaN or infinite."""
+    left, right, size = ours.numpy(), theirs.numpy(), _DOT_ELEMENTS[ours.element_size()]
     with np.errstate(all="ignore"):
-        total = sum(float(left[low : low + _DOT_ELEMENTS].dot(right[low : low + _DOT_ELEMENTS])) for low in pieces)
+        total = sum(float(left[low : low + size].dot(right[low : low + size])) for low in range(0, len(left), size))
     if math.isfinite(total):
         return total
     return float(torch.dot(ours.nan_to_num(0.0, 0.0, 0.0), theirs.nan_to_num(0.0, 0.0, 0.0)))

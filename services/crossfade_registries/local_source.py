@@ -105,6 +105,8 @@ class LocalSource:
         # Without O_NONBLOCK a named pipe put in a model's place would hang the worker for ever.
         descriptor = self._open(self._folder / file, os.O_NONBLOCK, "cannot be opened", file)
         if stat.S_ISREG(os.fstat(descriptor).st_mode):
+            # More read-ahead: a cold file comes two and a half times as fast (docs/performance.md).
+            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_SEQUENTIAL)
             return descriptor
         os.close(descriptor)
         raise SourceNotFound(f"{self._uri}/{file}: is no regular file; copy it again", source=self._uri, file=file)

@@ -2,9 +2,10 @@
 
 A pair of TinyLlama-1.1B's shapes is generated, 2.2 GB a side in bf16. Rounds go back and forth over the contestants,
 inputs warm; only ratios mean anything on another machine. Ours counts SHA-256 of every output and input, fsync and
-publishing. The goals are for the pass whose statistics are asked to be cheap; the default's row stands beside. Each wall clock is given twice: the whole command as a user waits for it,
-which the goals are for, and the work without the start of Python and its imports, which does not grow with the model.
-The peer, 20 to 100 s a run, takes part in fewer rounds; the table says in how many.
+publishing. The goals are for the pass whose statistics are asked to be cheap; the default's row stands beside. Each
+wall clock is given twice: the whole command as a user waits for it, which the goals are for, and the work without the
+start of Python and its imports, which does not grow with the model. The peer, 20 to 100 s a run, takes part in fewer
+rounds; the table says in how many.
 
 The modules: `make_pair` (the inputs), `contestants` (who runs), `peer` and `install_peer.sh` (mergekit), `measured`
 (what a run cost), `counted_merge` (bytes read), `machine` (its limits), `report` (goals, tables). Of the rest, each is

@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Final
 
+import numpy as np
 import torch
 
 from crossfade_core.checkpoint import DTYPE_BITS
@@ -15,7 +16,7 @@ from crossfade_core.plan import ByteRange, LowRankDelta, PlanRow, Scales
 from crossfade_core.ports import Source
 from crossfade_core.spec import Role
 from crossfade_engine.chunks import Segment
-from crossfade_engine.dtypes import CODE_DTYPE, SCALE_DTYPE, TORCH_DTYPE
+from crossfade_engine.dtypes import CODE_VALUES, SCALE_DTYPE, TORCH_DTYPE
 
 _TILE_ELEMENTS: Final = 1 << 15
 """Elements of a delta made at a time: a float64 sum of them stays in the second-level cache."""
@@ -51,7 +52,8 @@ class Operands:
         if side.scales is None:
             return room_f32.copy_(raw.view(TORCH_DTYPE[side.dtype]))
         self._turn_to(segment.row)
-        room_f32.copy_(raw.view(CODE_DTYPE[side.dtype]))
+        # By table: three times as fast as torch's own conversion, and the same numbers. "clip" spares numpy a copy.
+        np.take(CODE_VALUES[side.dtype], raw.numpy(), out=room_f32.numpy(), mode="clip")
         room_f32.mul_(self._scales_of(segment, role, side.scales))
         return room_f32.copy_(room_f32.bfloat16())  # a dequantised checkpoint is one in bf16
 

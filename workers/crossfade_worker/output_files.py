@@ -5,12 +5,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from crossfade_core.model_config import apply_changes
-
 from crossfade_core.checkpoint import INDEX_FILE
 from crossfade_core.errors import ConfigMalformed
 from crossfade_core.lineage import LINEAGE_FILE, FileFacts, Lineage, lineage_json
 from crossfade_core.model_card import CARD_FILE, model_card
+from crossfade_core.model_config import apply_changes
 from crossfade_core.ports import FileInfo, Sink, Source
 from crossfade_core.spec import Role
 from crossfade_registries.layout import CONFIG_FILE, MAX_CONFIG_BYTES, check_unchanged, read_file

@@ -64,21 +64,6 @@ def is_tied(config: Mapping[str, Any]) -> bool | None:
     return any(stated) if stated else None
 
 
-def quantisation(config: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return how the checkpoint says that it is quantised, or None where it does not.
-
-    Raises:
-        ConfigMalformed: It says so in anything but an object.
-    """
-    sections = list(_language_sections(config))
-    for key in _QUANTISATION_KEYS:
-        for _, value in _stated(sections, key):
-            if not isinstance(value, dict):
-                raise _malformed(f"{key} is {shown(value)}; an object expected")
-            return value
-    return None
-
-
 def config_changes(
     config: Mapping[str, Any],
     *,

@@ -18,7 +18,7 @@ from transformers import (
 )
 
 from crossfade_core.errors import ConfigMalformed, DuplicateKey
-from crossfade_core.model_config import apply_changes, config_changes, is_tied, quantisation, read_config
+from crossfade_core.model_config import apply_changes, config_changes, is_tied, read_config
 
 SMALL = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
 FP8 = {"quant_method": "fp8", "weight_block_size": [128, 128]}
@@ -127,28 +127,6 @@ def test_head_is_tied_where_any_place_says_so(config, expected):
 def test_tie_that_is_neither_true_nor_false_is_refused(value):
     with pytest.raises(ConfigMalformed, match="tie_word_embeddings"):
         is_tied({"text_config": {"tie_word_embeddings": value}})
-
-
-@pytest.mark.parametrize(
-    ("config", "expected"),
-    [
-        ({}, None),
-        ({"quantization_config": None}, None),
-        ({"quantization_config": FP8}, FP8),
-        ({"text_config": {"quantization_config": FP8}}, FP8),
-        ({"quantization_config": {"bits": 4}, "text_config": {"quantization_config": FP8}}, {"bits": 4}),
-        ({"compression_config": FP8}, FP8),
-        ({"compression_config": {"bits": 4}, "text_config": {"quantization_config": FP8}}, FP8),
-    ],
-)
-def test_quantisation_is_what_the_config_says_of_it(config, expected):
-    assert quantisation(config) == expected
-
-
-@pytest.mark.parametrize("value", ["fp8", [], 8, True])
-def test_quantisation_that_is_no_object_is_refused(value):
-    with pytest.raises(ConfigMalformed, match="quantization_config"):
-        quantisation({"quantization_config": value})
 
 
 @pytest.mark.parametrize(
@@ -365,7 +343,7 @@ def test_changed_config_needs_no_change_and_nothing_else_moved(config, facts):
     assert config_changes(made, **facts) == {}
     if facts["is_tied"] is not None:
         assert is_tied(made) is facts["is_tied"]
-    assert not (facts["is_dequantised"] and quantisation(made))
+    assert not (facts["is_dequantised"] and made.get("quantization_config"))
     told = {"dtype", "torch_dtype", "tie_word_embeddings", "vocab_size"}
     moved = {path for path, _ in leaves(config).items() ^ leaves(made).items()}
     assert all(path[-1] in told or "quantization_config" in path or "compression_config" in path for path in moved)
@@ -393,6 +371,5 @@ def test_any_bytes_are_a_config_or_refused(raw, facts):
         config = read_config(raw)
         apply_changes(raw, config_changes(config, **facts))
         is_tied(config)
-        quantisation(config)
     except (ConfigMalformed, DuplicateKey) as error:
         json.dumps(error.as_record(), ensure_ascii=False).encode()

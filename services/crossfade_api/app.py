@@ -40,7 +40,7 @@ AdapterOpener = Callable[[ApiSettings], AbstractContextManager[Adapters]]
 def open_adapters(settings: ApiSettings) -> Iterator[Adapters]:
     """Build the real adapters; each connects when it is first used."""
     clock = SystemClock()
-    registries = Registries(settings.roots, settings.destinations)
+    registries = Registries(settings)
     with ExitStack() as closing:
         engine = create_store_engine(settings.database_url.get_secret_value())
         closing.callback(engine.dispose)

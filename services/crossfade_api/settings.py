@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from crossfade_api.auth import is_loopback
-from crossfade_registries.config import AbsolutePath, LocalDestination, RootName
+from crossfade_registries.settings import RegistrySettings
 from crossfade_stores.settings import ENV_PREFIX, BrokerUrl, DatabaseUrl
 
 
@@ -23,19 +23,13 @@ def _check_token(token: SecretStr) -> SecretStr:
 Token = Annotated[SecretStr, AfterValidator(_check_token)]
 
 
-class ApiSettings(BaseSettings):
-    """The settings of one API process."""
+class ApiSettings(RegistrySettings, BaseSettings):
+    """The settings of one API process, and the registries it looks into."""
 
     model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, frozen=True, extra="forbid")
 
     database_url: DatabaseUrl = Field(description="Where jobs are kept: sqlite:////abs/file.db or postgresql://…")
     broker_url: BrokerUrl = Field(description="Where messages go: redis://… or redis+socket:///path?virtual_host=0")
-    roots: dict[RootName, AbsolutePath] = Field(
-        default_factory=dict, description="Folders that sources may be read from, by the name jobs use."
-    )
-    destinations: dict[RootName, LocalDestination] = Field(
-        default_factory=dict, description="Where outputs may be published, by the id jobs use."
-    )
     api_host: str = Field(default="127.0.0.1", min_length=1, description="Address to listen on.")
     api_port: int = Field(default=8000, ge=1, le=65535, description="TCP port to listen on.")
     api_token: Token | None = Field(

@@ -12,6 +12,7 @@ from crossfade_api.dependencies import Adapters
 from crossfade_core.errors import IllegalTransition, QueueUnavailable
 from crossfade_core.job import Job, JobId, JobState, Phase, state_on_cancel
 from crossfade_core.messages import PLAN, PUBLISH, TaskName
+from crossfade_core.plan import MergePlan
 from crossfade_core.spec import MergeSpec
 from crossfade_registries.layout import plan_spec
 
@@ -23,11 +24,11 @@ def submit_job(spec: MergeSpec, adapters: Adapters) -> Job:
 
     Raises:
         SourceError, CheckpointError, PlanRefused: The sources cannot be read or do not pair.
-        UnknownDestination, OutputExists, OutputNameUnsafe: An output cannot go where the spec says.
+        SinkError: An output cannot go where the spec says, or has no room on its way there.
         StoreUnavailable: The database is away; nothing was stored.
     """
     plan = plan_spec(spec, adapters.open_source).plan
-    _check_outputs(spec, adapters)
+    _check_outputs(spec, plan, adapters)
     job = adapters.store.create_job(spec)
     log.info("job.accepted", job_id=job.id, lambdas=len(spec.lambdas), read_bytes=plan.read_bytes)
     _send(PLAN, job.id, adapters)
@@ -62,10 +63,11 @@ def cancel_job(job: Job, adapters: Adapters) -> Job:
     return job
 
 
-def _check_outputs(spec: MergeSpec, adapters: Adapters) -> None:
+def _check_outputs(spec: MergeSpec, plan: MergePlan, adapters: Adapters) -> None:
     # The store gives the real id later; a random one is as free wherever {job} stands in the template.
     probe = JobId(uuid.uuid4().hex)
     sink = adapters.open_sink(spec, probe)
+    sink.check_room(plan.largest_shard_bytes, len(spec.lambdas))
     for name in spec.output_names(probe):
         sink.check_free(name)
 

@@ -63,6 +63,10 @@ class PlanView(View):
     actions: dict[str, int] = Field(description="Tensors by what happens to them.", examples=[{"interpolate": 290}])
     out_dtypes: dict[str, int] = Field(description="Tensors by dtype in the outputs.", examples=[{"BF16": 290}])
     shards: list[ShardView]
+    sources: dict[str, str] = Field(
+        description="What was planned, by role: URIs that mean the same tomorrow, a Hub's with its commit.",
+        examples=[{"base": "hf://acme/base@0f6c5d1d1b5c7cbbd8b0a4e07ad7a6a2d2b3f2a1"}],
+    )
     read_bytes: int = Field(description="Read once for the whole sweep, both sources together.")
     write_bytes_per_output: int
 

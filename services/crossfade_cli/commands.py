@@ -5,7 +5,7 @@ Nothing heavy is imported before a command is known: `crossfade merge` starts it
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -37,9 +37,12 @@ from crossfade_cli.terms import (
     read_skip,
     read_terms,
 )
+from crossfade_core.source_ref import FORMS
 
 if TYPE_CHECKING:
     from crossfade_cli.client import Client
+
+_PLACES: Final = "a folder, hf://ORG/NAME@REVISION or s3://BUCKET/PREFIX"
 
 
 def serve(  # noqa: PLR0913, PLR0917 (to typer an option is an argument)
@@ -56,6 +59,12 @@ def serve(  # noqa: PLR0913, PLR0917 (to typer an option is an argument)
         list[str] | None,
         typer.Option(metavar="ID=DIR", help="Publish to DIR as ID. [default: outputs=./crossfade-outputs]"),
     ] = None,
+    registries: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="JSON: buckets, Hub and destinations beside local folders, and their credentials."
+        ),
+    ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Merging processes.")] = 1,
     threads: Annotated[int, typer.Option(min=0, help="Threads per merging process; 0 is two a core.")] = 0,
     as_json: Json = False,
@@ -71,13 +80,14 @@ def serve(  # noqa: PLR0913, PLR0917 (to typer an option is an argument)
         destinations=_folders(destination or ["outputs=./crossfade-outputs"], "--destination"),
         workers=workers,
         threads=threads,
+        registries=registries,
     )
     raise typer.Exit(run(options, as_json=as_json))
 
 
 def merge(  # noqa: PLR0913, PLR0917 (to typer an option is an argument)
-    base: Annotated[Path, typer.Argument(metavar="BASE", help="Folder of the pretrained checkpoint.")],
-    instruct: Annotated[Path, typer.Argument(metavar="INSTRUCT", help="Folder of the checkpoint tuned from it.")],
+    base: Annotated[str, typer.Argument(metavar="BASE", help=f"The pretrained checkpoint: {_PLACES}.")],
+    instruct: Annotated[str, typer.Argument(metavar="INSTRUCT", help="The one tuned from it, named alike.")],
     lambdas: Lambdas,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where the outputs go, a folder each.")],
     out_dtype: OutDtypeOption = None,
@@ -85,7 +95,7 @@ def merge(  # noqa: PLR0913, PLR0917 (to typer an option is an argument)
     overwrite: Overwrite = False,
     tokenizer_from: TokenizerFrom = None,
     allow_extrapolation: AllowExtrapolation = False,
-    minus: Annotated[Path | None, typer.Option(metavar="REFERENCE", help=MINUS_HELP)] = None,
+    minus: Annotated[str | None, typer.Option(metavar="REFERENCE", help=MINUS_HELP)] = None,
     skip: Skip = None,
     schedule: Schedule = None,
     rule: Rule = None,
@@ -98,7 +108,7 @@ def merge(  # noqa: PLR0913, PLR0917 (to typer an option is an argument)
     threads: Annotated[int, typer.Option(min=0, help="0 is two a core.")] = 0,
     as_json: Json = False,
 ) -> None:
-    """Merge two folders on this machine, without a service."""
+    """Merge two checkpoints on this machine, without a service."""
     from crossfade_cli import local
 
     with local.MergeProcess() as process:
@@ -115,9 +125,10 @@ def merge(  # noqa: PLR0913, PLR0917 (to typer an option is an argument)
             skip=read_skip(minus, skip),
             **terms,
         )
-        folders = {"base": base, "instruct": instruct, "reference": minus, "out": out}
+        sources = {"base": base, "instruct": instruct, "reference": minus}
         job = {
-            **{name: str(folder.absolute()) for name, folder in folders.items() if folder is not None},
+            **{name: _place(source) for name, source in sources.items() if source is not None},
+            "out": str(out.absolute()),
             "spec": spec,
             "threads": threads,
             "dry_run": is_dry_run,
@@ -127,8 +138,8 @@ def merge(  # noqa: PLR0913, PLR0917 (to typer an option is an argument)
 
 
 def submit(  # noqa: PLR0913, PLR0917 (to typer an option is an argument)
-    base: Annotated[str, typer.Argument(metavar="BASE", help="The pretrained checkpoint, local://ROOT/PATH.")],
-    instruct: Annotated[str, typer.Argument(metavar="INSTRUCT", help="The one tuned from it, local://ROOT/PATH.")],
+    base: Annotated[str, typer.Argument(metavar="BASE", help=f"The pretrained checkpoint: {FORMS}.")],
+    instruct: Annotated[str, typer.Argument(metavar="INSTRUCT", help="The one tuned from it, named alike.")],
     lambdas: Lambdas,
     destination: Annotated[str, typer.Option(metavar="ID", help="A destination the service configures.")],
     out_dtype: OutDtypeOption = None,
@@ -226,6 +237,10 @@ def _connect(url: str) -> "Client":
     from crossfade_cli.client import Client
 
     return Client(url, os.environ.get("CROSSFADE_TOKEN"))
+
+
+def _place(source: str) -> str:
+    return source if "://" in source else str(Path(source).absolute())
 
 
 def _folders(texts: list[str], option: str) -> dict[str, Path]:

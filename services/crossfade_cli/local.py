@@ -145,8 +145,9 @@ def merge(process: MergeProcess, job: Mapping[str, object], *, as_json: bool) ->
 
     Args:
         process: A merging process that has no job yet.
-        job: {base, instruct, out, and for a chain reference: absolute paths; spec: the merge spec's options, with the
-            chain's skip beside them; threads: 0 for all cores; dry_run; write: auto or buffered}.
+        job: {base, instruct, and for a chain reference: absolute paths, hf:// or s3:// URIs; out: an absolute path;
+            spec: the merge spec's options, with the chain's skip beside them; threads: 0 for all cores; dry_run;
+            write: auto or buffered}.
         as_json: Whether to print one JSON document and nothing else.
 
     Raises:

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any, Final
 
 import httpx
 
@@ -24,6 +25,8 @@ from crossfade_core.messages import CONTROL_QUEUE, MERGE_QUEUE
 _START_SECONDS = 120.0
 _READY_ASK_SECONDS = 2.0
 _INTERRUPTED = 130
+REGISTRY_PARTS: Final = frozenset({"buckets", "hub", "destinations", "credentials"})
+"""Of `crossfade_registries.settings.RegistrySettings`; folders have options of their own."""
 _NEEDED = {"api": ("fastapi", "uvicorn"), "worker": ("torch", "celery", "sqlalchemy")}
 
 
@@ -38,6 +41,7 @@ class ServeOptions:
     destinations: Mapping[str, Path]
     workers: int
     threads: int
+    registries: Path | None = None
 
 
 def default_state_dir() -> Path:
@@ -78,10 +82,17 @@ def run(options: ServeOptions, *, as_json: bool) -> int:
 
 
 def child_environment(options: ServeOptions, port: int, socket_file: Path) -> dict[str, str]:
-    """Return the environment of every child: ours, and the configuration that this command decides."""
+    """Return the environment of every child: ours, and the configuration that this command decides.
+
+    Raises:
+        ProcessFailed: The registries' file cannot be read.
+    """
+    registries = {} if options.registries is None else _read_registries(options.registries)
     destinations = {name: {"kind": "local", "path": str(path)} for name, path in options.destinations.items()}
+    destinations |= registries.pop("destinations", {})
     return {
         **os.environ,
+        **{f"CROSSFADE_{name.upper()}": json.dumps(value) for name, value in registries.items()},
         "CROSSFADE_DATABASE_URL": f"sqlite:///{options.state_dir / 'crossfade.db'}",
         "CROSSFADE_BROKER_URL": broker_url(socket_file),
         "CROSSFADE_ROOTS": json.dumps({name: str(path) for name, path in options.roots.items()}),
@@ -89,7 +100,19 @@ def child_environment(options: ServeOptions, port: int, socket_file: Path) -> di
         "CROSSFADE_API_HOST": options.host,
         "CROSSFADE_API_PORT": str(port),
         "CROSSFADE_THREADS": str(options.threads),
+        "CROSSFADE_UNITS_AT_ONCE": str(options.workers),
     }
+
+
+def _read_registries(file: Path) -> dict[str, Any]:
+    """Return what the file says of each part; whether that makes sense the children say."""
+    try:
+        found = json.loads(file.read_bytes())
+    except (OSError, ValueError) as error:
+        raise ProcessFailed(f"--registries {file}: cannot be read as JSON: {error}") from error
+    if not isinstance(found, dict) or not found.keys() <= REGISTRY_PARTS:
+        raise ProcessFailed(f"--registries {file}: a JSON object of {', '.join(sorted(REGISTRY_PARTS))} expected")
+    return found
 
 
 def worker_children(merge_workers: int, env: Mapping[str, str]) -> list[Child]:

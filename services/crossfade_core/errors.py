@@ -21,9 +21,17 @@
     │   └── OutputOverflow          a result is too large for the output's dtype
     ├── SourceError                 reading a checkpoint
     │   ├── UnknownRoot  ├── PathOutsideRoot  ├── SourceNotFound  ├── SourceChanged
-    │   ├── ShortRead    └── SourceUnavailable
+    │   ├── SourceNotAllowed        the server's configuration does not let jobs read there
+    │   ├── SourceDenied            the registry does not let this service read
+    │   │   └── SourceGated         its owner must grant access first
+    │   ├── ShortRead  ├── SourceCorrupted
+    │   └── SourceUnavailable
+    │       └── SourceRateLimited   the registry asks for patience
     ├── SinkError                   writing an output
-    │   ├── UnknownDestination  ├── OutputExists  ├── OutputNameUnsafe  └── SinkUnavailable
+    │   ├── UnknownDestination  ├── OutputExists  ├── OutputNameUnsafe  ├── OutputMoved
+    │   ├── SinkDenied  ├── StagedFileLost  ├── StagedFileCorrupted  ├── ScratchTooSmall
+    │   └── SinkUnavailable
+    │       └── SinkRateLimited     the registry asks for patience
     ├── JobNotFound, IllegalTransition, JobCancelled, LeaseLost, UnitCrashed, AttemptsExhausted
     ├── StoreUnavailable, QueueUnavailable, ProgramMissing
     └── Reported, ServiceUnreachable, ProcessFailed, StateDirInUse      the command line's own
@@ -244,6 +252,33 @@ class SourceChanged(SourceError):
     blame: ClassVar[Blame] = "user"
 
 
+class SourceNotAllowed(SourceError):
+    """The server's configuration does not let jobs read there: a bucket or a repository it does not name."""
+
+    code = "source_not_allowed"
+    blame: ClassVar[Blame] = "user"
+
+
+class SourceDenied(SourceError):
+    """The registry refused this service: no credential, a wrong or expired one, or one without the right."""
+
+    code = "source_denied"
+    blame: ClassVar[Blame] = "user"
+
+
+class SourceGated(SourceDenied):
+    """A gated repository whose owner has not granted access to this service's account."""
+
+    code = "source_gated"
+
+
+class SourceCorrupted(SourceError):
+    """The bytes that came are not those whose digest the registry states."""
+
+    code = "source_corrupted"
+    retryable = True
+
+
 class ShortRead(SourceError):
     """A source gave fewer bytes than it holds by its own account."""
 
@@ -254,6 +289,12 @@ class ShortRead(SourceError):
 class SourceUnavailable(SourceError):
     code = "source_unavailable"
     retryable = True
+
+
+class SourceRateLimited(SourceUnavailable):
+    """The registry answered 429 until patience ran out."""
+
+    code = "source_rate_limited"
 
 
 class SinkError(CrossfadeError):
@@ -278,11 +319,49 @@ class OutputNameUnsafe(SinkError):
     blame: ClassVar[Blame] = "user"
 
 
+class OutputMoved(SinkError):
+    """Somebody else wrote to the output's place while this job published there; nothing of ours became visible."""
+
+    code = "output_moved"
+    blame: ClassVar[Blame] = "user"
+
+
+class SinkDenied(SinkError):
+    """The registry refused this service: the destination's credential is wrong, expired or lacks the right."""
+
+    code = "sink_denied"
+
+
+class StagedFileLost(SinkError):
+    """A file that a unit had staged is not at the destination any more."""
+
+    code = "staged_file_lost"
+
+
+class StagedFileCorrupted(SinkError):
+    """The destination holds other bytes than were written."""
+
+    code = "staged_file_corrupted"
+    retryable = True
+
+
+class ScratchTooSmall(SinkError):
+    """The local disk has no room for what the units under way at once need; `details` has both figures."""
+
+    code = "scratch_too_small"
+
+
 class SinkUnavailable(SinkError):
     """The destination refused a write: full, read-only, away."""
 
     code = "sink_unavailable"
     retryable = True
+
+
+class SinkRateLimited(SinkUnavailable):
+    """The registry answered 429 until patience ran out."""
+
+    code = "sink_rate_limited"
 
 
 class JobNotFound(CrossfadeError):

@@ -39,7 +39,8 @@ COMPANION_FILES: Final = (
 """Files copied byte for byte from one parent: an allow-list, so that no code (`*.py`) or pickle ever travels along."""
 
 FileFacts = Mapping[str, Mapping[str, Any]]
-"""File name to {"size_bytes": int, "sha256": hex}."""
+"""File name to {"size_bytes": int, "sha256": hex}, and {"is_stated": true} where the registry's digest was taken: the
+file was read in part, or not front to back."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,7 @@ class Lineage:
         job_id: The job that made it.
         created_at: When the job was submitted, ISO 8601 in UTC.
         lam: The strength of this output.
+        sources: The pinned URI of every source, by role.
         inputs: Every file read, with its digest, for each role of `spec.sources`.
         plan: `MergePlan.summary()`.
         exceptions: `MergePlan.exceptions()`: {tensor, action, reason} of all that was not plainly interpolated.
@@ -66,6 +68,7 @@ class Lineage:
     job_id: str
     created_at: str
     lam: float
+    sources: Mapping[Role, str]
     inputs: Mapping[Role, FileFacts]
     plan: Mapping[str, Any]
     exceptions: Sequence[Mapping[str, str]]
@@ -85,8 +88,7 @@ def lineage_json(lineage: Lineage) -> bytes:
         "spec": lineage.spec.model_dump(mode="json"),
         "spec_digest": lineage.spec_digest,
         "inputs": {
-            role: {"uri": uri, "files": _sorted(lineage.inputs.get(role, {}))}
-            for role, uri in lineage.spec.sources.items()
+            role: {"uri": uri, "files": _sorted(lineage.inputs.get(role, {}))} for role, uri in lineage.sources.items()
         },
         "plan": {
             **lineage.plan,
@@ -106,4 +108,4 @@ def formula(spec: MergeSpec) -> str:
 
 
 def _sorted(files: FileFacts) -> dict[str, dict[str, Any]]:
-    return {name: {key: files[name][key] for key in ("size_bytes", "sha256")} for name in sorted(files)}
+    return {name: {key: value for key, value in files[name].items() if value is not False} for name in sorted(files)}

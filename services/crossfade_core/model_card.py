@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from crossfade_core.lineage import formula
-from crossfade_core.spec import MergeSpec, Role, SourceRef
+from crossfade_core.source_ref import parse_source
+from crossfade_core.spec import MergeSpec, Role
 
 CARD_FILE: Final = "README.md"
 
@@ -17,7 +18,9 @@ _TOLD_WHERE_GIVEN: Final = {"schedule", "rounding", "seed", "policies"}
 """Fields of the spec that change the numbers; the card shows those that are not at their default."""
 
 
-def model_card(spec: MergeSpec, lam: float, job_id: str, statistics: Mapping[str, Any]) -> bytes:
+def model_card(
+    spec: MergeSpec, lam: float, job_id: str, *, sources: Mapping[Role, str], statistics: Mapping[str, Any]
+) -> bytes:
     """Return `README.md`: front matter, the formula in words, where it comes from, what this λ really did.
 
     Front matter is YAML; its values are written as JSON strings, which YAML reads as they stand.
@@ -27,11 +30,12 @@ def model_card(spec: MergeSpec, lam: float, job_id: str, statistics: Mapping[str
         spec: What the user asked for.
         lam: The strength of this output.
         job_id: The job that made it.
+        sources: The pinned URI of every source, by role.
         statistics: As in the lineage record; the output's figures and `warnings` are read.
     """
-    names = {role: SourceRef.parse(uri).name for role, uri in spec.sources.items()}
+    names = {role: parse_source(uri).title for role, uri in spec.sources.items()}
     base_models = "\n".join(f"- {json.dumps(name, ensure_ascii=False)}" for name in dict.fromkeys(names.values()))
-    rows = "\n".join(f"| {name} | {value} |" for name, value in _rows(spec, lam, job_id, statistics).items())
+    rows = "\n".join(f"| {name} | {value} |" for name, value in _rows(spec, lam, job_id, sources, statistics).items())
     return f"""---
 base_model:
 {base_models}
@@ -75,11 +79,13 @@ def _arxiv(number: str) -> str:
     return f"[arXiv {number}](https://arxiv.org/abs/{number})"
 
 
-def _rows(spec: MergeSpec, lam: float, job_id: str, statistics: Mapping[str, Any]) -> dict[str, str]:
+def _rows(
+    spec: MergeSpec, lam: float, job_id: str, sources: Mapping[Role, str], statistics: Mapping[str, Any]
+) -> dict[str, str]:
     titles = {"base": "base", "instruct": "instruct"}
     if "reference" in spec.sources:
         titles |= {"instruct": "A", "reference": "B"}
-    found = {titles[role]: f"`{uri}`" for role, uri in spec.sources.items()}
+    found = {titles[role]: f"`{uri}`" for role, uri in sources.items()}
     found["λ"] = f"{lam}"
     if spec.schedule and "requested" in statistics:
         found["mean strength by the schedule"] = f"{statistics['requested']}"

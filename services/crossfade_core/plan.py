@@ -258,6 +258,11 @@ class MergePlan:
             if row.action is not Action.INTERPOLATE or row.shared_elements is not None
         ]
 
+    @property
+    def largest_shard_bytes(self) -> int:
+        """Size of the largest output file."""
+        return max((shard.size_bytes for shard in self.shards), default=0)
+
     def summary(self) -> dict[str, Any]:
         """Return the plan in a few numbers, as JSON: actions, dtypes, shards and bytes."""
         return {

@@ -12,11 +12,27 @@ from crossfade_core.spec import MergeSpec
 
 @dataclass(frozen=True)
 class FileInfo:
-    """One file of a source. `version` changes whenever the content may have changed; equal versions, equal bytes."""
+    """One file of a source. `version` changes whenever the content may have changed; equal versions, equal bytes.
+
+    `sha256` is the hex digest that the registry itself states of the content, where it states one.
+    """
 
     name: str
     size_bytes: int
     version: str
+    sha256: str | None = None
+
+
+@dataclass(frozen=True)
+class StagedFile:
+    """One file of an output as its maker knows it: its size, and the hex SHA-256 of what was written."""
+
+    size_bytes: int
+    sha256: str
+
+
+Span = tuple[str, int, int]
+"""Bytes `start` to `end` (not included) of a file."""
 
 
 class Source(Protocol):
@@ -24,7 +40,7 @@ class Source(Protocol):
 
     @property
     def uri(self) -> str:
-        """The canonical URI, for messages and lineage."""
+        """The canonical URI, pinned: opened again it is the same revision, where the registry has such."""
 
     def files(self) -> Mapping[str, FileInfo]:
         """Return the files at the top of the folder, by name.
@@ -33,13 +49,22 @@ class Source(Protocol):
             SourceNotFound: There is no such folder.
         """
 
+    def expect(self, spans: Sequence[Span]) -> None:
+        """Hear what will be read, once and in this order, so that it can be fetched ahead; replaces what was expected.
+
+        Anything else may be read as well.
+        """
+
     def read_into(self, file: str, offset: int, buffer: memoryview) -> None:
         """Fill `buffer` with the bytes of `file` from `offset` on: all of it, or an error.
 
         Raises:
             SourceNotFound: There is no such file.
+            SourceDenied: This service may not read it.
+            SourceChanged: It is no longer the file that `files` told of.
             ShortRead: The file ended first.
-            SourceUnavailable: Reading failed.
+            SourceCorrupted: What came is not what the registry says it holds.
+            SourceUnavailable: Reading failed, also after trying again.
         """
 
     def close(self) -> None:
@@ -56,8 +81,15 @@ class FileWriter(Protocol):
             SinkUnavailable: The destination refused (full, read-only, away).
         """
 
-    def finish(self) -> None:
-        """Make what was written durable and put it in its staged place, in one step."""
+    def finish(self, sha256: str) -> None:
+        """Make what was written durable and put it in its staged place, in one step.
+
+        Args:
+            sha256: Hex SHA-256 of all that was written.
+
+        Raises:
+            SinkError: The destination refused, or holds something else than was written.
+        """
 
     def abandon(self) -> None:
         """Drop what was written. Allowed at any time, also after an error; does nothing after `finish`."""
@@ -72,6 +104,14 @@ class Sink(Protocol):
         Raises:
             OutputNameUnsafe: The name leads out of the destination or through a symbolic link.
             OutputExists: Something of that name is there and the job does not overwrite.
+            SinkDenied: This service may not write there.
+        """
+
+    def check_room(self, file_bytes: int, files: int) -> None:
+        """Say early whether a unit that writes `files` files of `file_bytes` each at once has room on this machine.
+
+        Raises:
+            ScratchTooSmall: They pass through local scratch, and its disk is too full for the units under way at once.
         """
 
     def create_file(self, name: str, file: str, size_bytes: int) -> FileWriter:
@@ -81,22 +121,24 @@ class Sink(Protocol):
             SinkUnavailable: The destination refused.
         """
 
-    def commit(self, name: str, files: Mapping[str, int]) -> str:
+    def commit(self, name: str, files: Mapping[str, StagedFile]) -> str:
         """Publish the staged output `name` in one step and return its URI.
 
-        Calling again after a crash in between finds the published output and returns its URI.
+        Shards may have been staged by other processes. Calling again after a crash in between, with the small files
+        staged again, finds the published output and returns its URI.
 
         Args:
             name: The output.
-            files: Every file it must consist of, with its size in bytes.
+            files: Every file it must consist of; `lineage.json` is the last to become visible where they cannot all at
+                once.
 
         Raises:
             OutputExists: Something else of that name is there and the job does not overwrite.
-            SinkError: A staged file is missing, extra or of another size.
+            SinkError: A staged file is missing, extra, of another size or of another digest.
         """
 
     def discard(self) -> None:
-        """Remove everything this job has staged. Does nothing where there is nothing."""
+        """Remove everything this job has staged, never what is published. Does nothing where there is nothing."""
 
 
 class TaskQueue(Protocol):
@@ -263,7 +305,7 @@ class JobStore(Protocol):
 
 
 OpenSource = Callable[[str], Source]
-"""Open a source by its URI; raises UnknownRoot, PathOutsideRoot or SourceNotFound."""
+"""Open a source by its URI; raises SourceError: not configured here, not there, not allowed."""
 
 OpenSink = Callable[[MergeSpec, JobId], Sink]
 """Open the spec's destination for one job; raises UnknownDestination."""

@@ -7,7 +7,6 @@ import re
 import string
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Annotated, Final, Literal, Self
 
 from pydantic import (
@@ -20,6 +19,8 @@ from pydantic import (
     Tag,
     model_validator,
 )
+
+from crossfade_core.source_ref import FORMS, parse_source
 
 OutDtype = Literal["auto", "bfloat16", "float16", "float32"]
 Parent = Literal["instruct", "base"]
@@ -40,45 +41,10 @@ _JOB_ID_CHARACTERS: Final = 36
 _COMPONENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,199}")
 _MAX_NAME_CHARACTERS: Final = 240
 """Of a whole output name: a sink may need it as one component, with room to add to it (NAME_MAX is 255)."""
-_SOURCE = re.compile(r"local://(?P<root>[A-Za-z0-9_][A-Za-z0-9._-]{0,63})/(?P<path>[^\x00\\]{1,1024})")
-
-
-@dataclass(frozen=True)
-class SourceRef:
-    """A checkpoint by URI: `local://ROOT/PATH`, ROOT being a name from the server's configuration."""
-
-    root: str
-    path: str
-
-    @classmethod
-    def parse(cls, uri: str) -> Self:
-        """Read a source URI.
-
-        Raises:
-            ValueError: The scheme is not `local`, the root's name is malformed, or the path climbs (`..`), is
-                absolute or has an empty component.
-        """
-        match = _SOURCE.fullmatch(uri)
-        if match is None or not uri.isprintable():
-            raise ValueError(f"{uri!r} is no source; write local://ROOT/PATH, ROOT being a root the server configures")
-        path = match["path"].rstrip("/")
-        if any(part in ("", ".", "..") for part in path.split("/")):
-            raise ValueError(f"{uri!r}: the path must be plain names joined by '/', without '.', '..' or empty parts")
-        return cls(match["root"], path)
-
-    @property
-    def uri(self) -> str:
-        """The URI this reference was read from, in canonical form."""
-        return f"local://{self.root}/{self.path}"
-
-    @property
-    def name(self) -> str:
-        """The last component: what the model is called in output names and model cards."""
-        return self.path.rsplit("/", 1)[-1]
 
 
 def _canonical_source(uri: str) -> str:
-    return SourceRef.parse(uri).uri
+    return parse_source(uri).uri
 
 
 def _plain_number(value: object) -> object:
@@ -124,7 +90,7 @@ def check_output_name(name: str) -> str:
 
 def _model_text(source: str) -> str:
     """The model's name of characters an output name may hold: `my model (v2)` becomes `my-model-v2`."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", SourceRef.parse(source).name).strip("-").lstrip(".-") or "model"
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", parse_source(source).name).strip("-").lstrip(".-") or "model"
 
 
 def _check_template(template: str) -> str:
@@ -192,7 +158,7 @@ InstructSide = Annotated[
     Discriminator(
         _kind_of_instruct,
         custom_error_type="instruct_kind",
-        custom_error_message="a source, local://ROOT/PATH, or {delta_of: [A, B]} expected",
+        custom_error_message=f"a source, {FORMS}, or {{delta_of: [A, B]}} expected",
     ),
     AfterValidator(_canonical_instruct),
 ]
@@ -270,9 +236,11 @@ class MergeSpec(BaseModel):
         },
     )
 
-    base: SourceUri = Field(description="The pretrained checkpoint, `local://ROOT/PATH`.")
+    base: SourceUri = Field(
+        description="The pretrained checkpoint: `local://ROOT/PATH`, `s3://BUCKET/PREFIX` or `hf://ORG/NAME@REVISION`."
+    )
     instruct: InstructSide = Field(
-        description="The checkpoint tuned from it, `local://ROOT/PATH`; a PEFT adapter of it; or `{delta_of: [A, B]}`."
+        description="The checkpoint tuned from it, or a PEFT adapter of it; or `{delta_of: [A, B]}`."
     )
     lambdas: Annotated[tuple[Strength, ...], Field(min_length=1, max_length=MAX_LAMBDAS)] = Field(
         description="The sweep: 1 to 64 finite, distinct strengths, one output each."

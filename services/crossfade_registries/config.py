@@ -1,74 +1,65 @@
-"""Turn names into registries: which roots may be read and which destinations written is the server's configuration.
+"""Turn names into registries: which adapter reads a source, which one publishes to a destination.
 
-A job holds a source URI and a destination id; what they mean is decided here and nowhere else.
+A job holds a source URI and a destination id; what they mean is the server's configuration (`settings`) and looked up
+here and nowhere else. Clients are made when first used and kept: make one `Registries` a process, after forking.
 """
 
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Annotated, Literal
+import functools
+from collections.abc import Iterable
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
-
-from crossfade_core.errors import UnknownDestination, UnknownRoot
+from crossfade_core.errors import SourceNotAllowed, UnknownDestination, UnknownRoot
 from crossfade_core.job import JobId
+from crossfade_core.name_patterns import NamePatterns
 from crossfade_core.ports import Sink, Source
-from crossfade_core.spec import MergeSpec, SourceRef
+from crossfade_core.source_ref import HubRef, LocalRef, S3Ref, parse_source
+from crossfade_core.spec import MergeSpec
+from crossfade_registries.hub_client import HfApi, open_hub
+from crossfade_registries.hub_sink import HubSink
+from crossfade_registries.hub_source import HubSource
 from crossfade_registries.local_sink import LocalSink
 from crossfade_registries.local_source import LocalSource
-
-
-def _check_absolute(path: Path) -> Path:
-    if not path.is_absolute():
-        raise ValueError(f"{path} must be an absolute path")
-    return path
-
-
-AbsolutePath = Annotated[Path, AfterValidator(_check_absolute)]
-RootName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,63}$")]
-
-
-WriteStrategy = Literal["auto", "buffered"]
-"""Measured: past the page cache a sweep takes half the time and CPU (docs/performance.md)."""
-
-
-class LocalDestination(BaseModel):
-    """A folder on a file system that every worker sees; it must exist."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    kind: Literal["local"] = "local"
-    path: AbsolutePath
-    write: WriteStrategy = Field(
-        default="auto", description="`auto` bypasses the page cache where the file system can; `buffered` never does."
-    )
+from crossfade_registries.s3_client import S3Client, open_s3
+from crossfade_registries.s3_sink import S3Sink
+from crossfade_registries.s3_source import S3Source
+from crossfade_registries.scratch import Scratch
+from crossfade_registries.settings import (
+    Credential,
+    HubDestination,
+    LocalDestination,
+    RegistrySettings,
+    S3Access,
+    S3Destination,
+)
 
 
 class Registries:
     """The registries of one deployment.
 
     Args:
-        roots: Folder of each named root that sources may be read from.
-        destinations: What each destination id means.
+        settings: What the operator configured.
     """
 
-    def __init__(self, roots: Mapping[str, Path], destinations: Mapping[str, LocalDestination]) -> None:
-        self._roots = dict(roots)
-        self._destinations = dict(destinations)
+    def __init__(self, settings: RegistrySettings) -> None:
+        self._settings = settings
+        self._scratch = Scratch(settings.scratch, settings.units_at_once)
+        self._s3 = functools.cache(self._open_s3)
+        self._hub = functools.cache(self._open_hub)
 
     def open_source(self, uri: str) -> Source:
         """Open the checkpoint at `uri`.
 
         Raises:
-            UnknownRoot: The configuration has no such root.
-            PathOutsideRoot: The path leads out of its root through a symbolic link.
-            SourceNotFound: There is no such folder.
+            UnknownRoot: The configuration has no such root or bucket.
+            SourceNotAllowed: The configuration does not let jobs read that repository.
+            SourceError: It is not there, or this service may not read it.
         """
-        ref = SourceRef.parse(uri)
-        if ref.root not in self._roots:
-            raise UnknownRoot(
-                f"{uri}: this server has no root {ref.root!r}; it has {_names(self._roots)}", root=ref.root, source=uri
-            )
-        return LocalSource(self._roots[ref.root], ref.path, uri)
+        match parse_source(uri):
+            case LocalRef() as local:
+                return self._local_source(local)
+            case S3Ref() as s3:
+                return self._s3_source(s3)
+            case HubRef() as hub:
+                return self._hub_source(hub)
 
     def open_sink(self, spec: MergeSpec, job_id: JobId) -> Sink:
         """Open the spec's destination for one job.
@@ -76,15 +67,64 @@ class Registries:
         Raises:
             UnknownDestination: The configuration has no such destination.
         """
-        destination = self._destinations.get(spec.destination)
-        if destination is None:
-            raise UnknownDestination(
-                f"this server has no destination {spec.destination!r}; it has {_names(self._destinations)}",
-                destination=spec.destination,
+        match self._settings.destinations.get(spec.destination):
+            case LocalDestination() as local:
+                return LocalSink(local.path, job_id, overwrite=spec.overwrite, direct=local.write == "auto")
+            case S3Destination() as s3:
+                return S3Sink(self._s3(_access(s3)), s3, job_id, overwrite=spec.overwrite)
+            case HubDestination() as hub:
+                api = self._hub(hub.endpoint, hub.credential)
+                return HubSink(api, hub, job_id, overwrite=spec.overwrite, scratch=self._scratch)
+        raise UnknownDestination(
+            f"this server has no destination {spec.destination!r}; it has {_names(self._settings.destinations)}",
+            destination=spec.destination,
+        )
+
+    def _local_source(self, ref: LocalRef) -> Source:
+        roots = self._settings.roots
+        if ref.root not in roots:
+            raise UnknownRoot(
+                f"{ref.uri}: this server has no root {ref.root!r}; it has {_names(roots)}",
+                root=ref.root,
+                source=ref.uri,
             )
-        is_direct = destination.write == "auto"
-        return LocalSink(destination.path, job_id, overwrite=spec.overwrite, direct=is_direct)
+        return LocalSource(roots[ref.root], ref.path, ref.uri)
+
+    def _s3_source(self, ref: S3Ref) -> Source:
+        bucket = self._settings.buckets.get(ref.bucket)
+        if bucket is None:
+            raise UnknownRoot(
+                f"{ref.uri}: this server reads no bucket {ref.bucket!r}; it reads {_names(self._settings.buckets)}",
+                root=ref.bucket,
+                source=ref.uri,
+            )
+        prefix = f"{bucket.prefix}/{ref.prefix}" if bucket.prefix else ref.prefix
+        return S3Source(self._s3(_access(bucket)), bucket.bucket or ref.bucket, prefix, ref.uri)
+
+    def _hub_source(self, ref: HubRef) -> Source:
+        hub = self._settings.hub
+        if not NamePatterns(hub.repos).matching(ref.repo):
+            raise SourceNotAllowed(
+                f"{ref.uri}: this server does not read {ref.repo}; it reads {', '.join(hub.repos) or 'no repository'}",
+                source=ref.uri,
+            )
+        return HubSource(self._hub(hub.endpoint, hub.credential), ref, cache=hub.cache)
+
+    def _open_s3(self, access: S3Access) -> S3Client:
+        return open_s3(access, self._credential(access.credential))
+
+    def _open_hub(self, endpoint: str, credential: str | None) -> HfApi:
+        found = self._credential(credential)
+        return open_hub(endpoint, found.token if found is not None else None)
+
+    def _credential(self, name: str | None) -> Credential | None:
+        return None if name is None else self._settings.credentials[name]
 
 
-def _names(known: Mapping[str, object]) -> str:
+def _access(place: S3Access) -> S3Access:
+    """Only how it is reached, so that places reached alike share a client."""
+    return S3Access.model_validate({field: getattr(place, field) for field in S3Access.model_fields})
+
+
+def _names(known: Iterable[str]) -> str:
     return ", ".join(sorted(known)) or "none"

@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -40,6 +41,8 @@ MODEL_FILES: Final = frozenset(
     {CONFIG_FILE, "generation_config.json", "preprocessor_config.json", "processor_config.json"}
 )
 """Of the files copied along, those that describe the architecture and not the tokenizer."""
+_HEADERS_AT_ONCE: Final = 16
+"""A header is one small request where the source is remote; in turn, those of a large model would take a minute."""
 MAX_INDEX_BYTES: Final = 100_000_000
 MAX_CONFIG_BYTES: Final = 10_000_000
 MAX_TOKENIZER_BYTES: Final = 200_000_000
@@ -53,11 +56,13 @@ class SourcedPlan:
         plan: The plan.
         files: Of every source, the files that are read later, as they are now.
         companions: Whose files are copied along, under their own names.
+        uris: Of every source, pinned: opened again it is what was planned.
     """
 
     plan: MergePlan
     files: Mapping[Role, Mapping[str, FileInfo]]
     companions: tuple[tuple[Role, FileInfo], ...]
+    uris: Mapping[Role, str]
 
 
 @dataclass(frozen=True)
@@ -82,7 +87,7 @@ def plan_spec(spec: MergeSpec, open_source: OpenSource) -> SourcedPlan:
         CheckpointError: A source is malformed; the message begins with its URI.
         PlanRefused: The parents do not pair.
     """
-    with open_sources(spec, open_source) as sources:
+    with open_sources(spec.sources, open_source) as sources:
         opened = {role: _Opened(source, source.files()) for role, source in sources.items()}
         _check_adapters(opened)
         base = _checkpoint(opened["base"], opened["instruct"])
@@ -92,6 +97,7 @@ def plan_spec(spec: MergeSpec, open_source: OpenSource) -> SourcedPlan:
         companions = tuple(_companions(spec, opened))
         for role, info in companions:
             opened[role].source.read_into(info.name, 0, memoryview(bytearray()))  # better refused now than afterwards
+        uris = {role: source.uri for role, source in sources.items()}
     layouts = layouts_of(base, tuned)
     pinned = {
         role: {shard.file: found.files[shard.file] for shard in layouts[role].shards} for role, found in opened.items()
@@ -100,18 +106,18 @@ def plan_spec(spec: MergeSpec, open_source: OpenSource) -> SourcedPlan:
         pinned[role][info.name] = info
     if opened["instruct"].is_adapter:
         pinned["instruct"][ADAPTER_CONFIG] = opened["instruct"].files[ADAPTER_CONFIG]
-    return SourcedPlan(plan, pinned, companions)
+    return SourcedPlan(plan, pinned, companions, uris)
 
 
 @contextlib.contextmanager
-def open_sources(spec: MergeSpec, open_source: OpenSource) -> Iterator[dict[Role, Source]]:
+def open_sources(uris: Mapping[Role, str], open_source: OpenSource) -> Iterator[dict[Role, Source]]:
     """Open every source of a job, by role, and close them at the end.
 
     Raises:
         SourceError: One is not there.
     """
     with contextlib.ExitStack() as stack:
-        yield {role: stack.enter_context(contextlib.closing(open_source(uri))) for role, uri in spec.sources.items()}
+        yield {role: stack.enter_context(contextlib.closing(open_source(uri))) for role, uri in uris.items()}
 
 
 def read_layout(source: Source, files: Mapping[str, FileInfo]) -> CheckpointLayout:
@@ -132,7 +138,9 @@ def read_layout(source: Source, files: Mapping[str, FileInfo]) -> CheckpointLayo
                 raise IndexMalformed(f"{INDEX_FILE}: over {MAX_INDEX_BYTES} bytes", file=INDEX_FILE)
             weight_map = parse_index(read_file(source, files[INDEX_FILE]))
         names = checkpoint_files(list(files), weight_map)
-        return build_layout([_read_header(source, files[name]) for name in names], weight_map)
+        with ThreadPoolExecutor(_HEADERS_AT_ONCE) as pool:
+            headers = list(pool.map(lambda name: _read_header(source, files[name]), names))
+        return build_layout(headers, weight_map)
 
 
 def read_file(source: Source, info: FileInfo) -> bytes:
@@ -164,12 +172,16 @@ def check_unchanged(source: Source, pinned: Mapping[str, FileInfo]) -> None:
 
 def files_as_record(files: Mapping[str, FileInfo]) -> dict[str, Any]:
     """Return pinned files as JSON for the store."""
-    return {info.name: {"size_bytes": info.size_bytes, "version": info.version} for info in files.values()}
+    return {
+        info.name: {"size_bytes": info.size_bytes, "version": info.version}
+        | ({} if info.sha256 is None else {"sha256": info.sha256})
+        for info in files.values()
+    }
 
 
 def files_from_record(record: Mapping[str, Any]) -> dict[str, FileInfo]:
     """Read back what `files_as_record` wrote."""
-    return {name: FileInfo(name, fields["size_bytes"], fields["version"]) for name, fields in record.items()}
+    return {name: FileInfo(name, **fields) for name, fields in record.items()}
 
 
 def _check_adapters(opened: Mapping[Role, _Opened]) -> None:

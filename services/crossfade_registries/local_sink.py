@@ -22,6 +22,7 @@ from typing import Final
 from crossfade_core.errors import OutputExists, OutputNameUnsafe, SinkError, SinkUnavailable
 from crossfade_core.job import JobId
 from crossfade_core.lineage import LINEAGE_FILE
+from crossfade_core.ports import StagedFile
 from crossfade_core.spec import check_output_name
 from crossfade_registries.folders import descend, exists, write_synced
 from crossfade_registries.local_writer import LocalFileWriter
@@ -69,6 +70,9 @@ class LocalSink:
             ):
                 self._check_target(parent, last, name)
 
+    def check_room(self, file_bytes: int, files: int) -> None:
+        """Nothing passes through scratch: outputs are staged at the destination itself."""
+
     def create_file(self, name: str, file: str, size_bytes: int) -> LocalFileWriter:
         """Begin a staged file of `size_bytes`; it takes its name when the writer finishes.
 
@@ -83,7 +87,7 @@ class LocalSink:
         with self._errors(name), self._job() as job, descend(job, [_flat(name)], create=True):
             return LocalFileWriter(job, _flat(name), file, size_bytes, direct=self._direct)
 
-    def commit(self, name: str, files: Mapping[str, int]) -> str:
+    def commit(self, name: str, files: Mapping[str, StagedFile]) -> str:
         """Publish the staged output in one rename and return its `file://` URI.
 
         Raises:
@@ -209,15 +213,16 @@ def _is_published(root: int, job: int, name: str) -> bool:
     return ours == str(there.st_ino)
 
 
-def _seal(job: int, name: str, files: Mapping[str, int]) -> None:
+def _seal(job: int, name: str, files: Mapping[str, StagedFile]) -> None:
     """Hold what is staged against `files`, make it durable, and note which folder it is."""
+    expected = {file: staged.size_bytes for file, staged in files.items()}
     with descend(job, [_flat(name)], create=True) as staged:
         with os.scandir(staged) as entries:
             found = {entry.name: entry.stat(follow_symlinks=False).st_size for entry in entries}
         wrong = [
-            f"{file}: {files.get(file, 'no')} bytes expected, {found.get(file, 'none')} found"
-            for file in sorted(found.keys() | files.keys())
-            if found.get(file) != files.get(file)
+            f"{file}: {expected.get(file, 'no')} bytes expected, {found.get(file, 'none')} found"
+            for file in sorted(found.keys() | expected.keys())
+            if found.get(file) != expected.get(file)
         ]
         if wrong:
             raise SinkError(f"output {name}: staged files are not as planned: {'; '.join(wrong)}", output=name)

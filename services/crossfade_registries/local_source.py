@@ -4,12 +4,12 @@ import errno
 import os
 import stat
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 from crossfade_core.errors import PathOutsideRoot, ShortRead, SourceError, SourceNotFound, SourceUnavailable
-from crossfade_core.ports import FileInfo
+from crossfade_core.ports import FileInfo, Span
 
 _ABSENT: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EACCES, errno.ENAMETOOLONG})
 """What the kernel says of a path that leads nowhere, or nowhere for us; anything else may pass by trying again."""
@@ -59,6 +59,9 @@ class LocalSource:
         finally:
             os.close(folder)
         return {info.name: info for info in sorted(found, key=lambda info: info.name)}
+
+    def expect(self, spans: Sequence[Span]) -> None:
+        """Nothing to do: the kernel reads ahead."""
 
     def read_into(self, file: str, offset: int, buffer: memoryview) -> None:
         """Fill `buffer` from byte `offset` of `file`: all of it, or an error.

@@ -63,8 +63,8 @@ class LocalFileWriter:
                 raise self._refused(error) from error
         self._written += done
 
-    def finish(self) -> None:
-        """Sync the file, give it its name, and make that durable too.
+    def finish(self, sha256: str) -> None:
+        """Sync the file, give it its name, and make that durable too; a file system keeps what it is given: no digest.
 
         Raises:
             SinkUnavailable: Fewer or more bytes than announced were written, the output is published or discarded

@@ -27,6 +27,7 @@ SPEC = {
 }
 PLAN_SUMMARY = {
     "tensors": 2,
+    "sources": {"base": "local://models/base", "instruct": "local://models/tuned"},
     "actions": {"interpolate": 2},
     "out_dtypes": {"BF16": 2},
     "shards": [{"file": "model.safetensors", "size_bytes": 500}],

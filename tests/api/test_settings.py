@@ -44,7 +44,12 @@ def test_secrets_do_not_show(valid):
         ({"broker_url": ""}, "CROSSFADE_BROKER_URL"),
         ({"roots": {"models": "relative"}}, "CROSSFADE_ROOTS (models)"),
         ({"roots": {"../models": "/srv"}}, "CROSSFADE_ROOTS"),
-        ({"destinations": {"outputs": {"kind": "ftp", "path": "/srv"}}}, "CROSSFADE_DESTINATIONS (outputs.kind)"),
+        ({"destinations": {"outputs": {"kind": "ftp", "path": "/srv"}}}, "CROSSFADE_DESTINATIONS (outputs)"),
+        (
+            {"destinations": {"outputs": {"kind": "hub", "namespace": "acme", "credential": "nobody"}}},
+            "there is no credential 'nobody'",
+        ),
+        ({"credentials": {"hub": {"token": PASSWORD, "access_key_id": PASSWORD}}}, "CROSSFADE_CREDENTIALS (hub)"),
         ({"api_port": 0}, "CROSSFADE_API_PORT"),
         ({"api_port": 65536}, "CROSSFADE_API_PORT"),
         ({"api_token": ""}, "CROSSFADE_API_TOKEN"),

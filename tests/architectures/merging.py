@@ -13,7 +13,8 @@ from typing import Any, Final
 
 from crossfade_core.errors import Reported
 from crossfade_core.plan import MergePlan
-from crossfade_core.spec import MergeSpec, SourceRef
+from crossfade_core.source_ref import parse_source
+from crossfade_core.spec import MergeSpec
 from crossfade_registries.layout import plan_spec
 from crossfade_registries.local_source import LocalSource
 from crossfade_worker import local_merge
@@ -80,7 +81,7 @@ def _uri(folder: Path) -> str:
 
 
 def _open_source(uri: str) -> LocalSource:
-    return LocalSource(Path("/"), SourceRef.parse(uri).path, uri)
+    return LocalSource(Path("/"), parse_source(uri).path, uri)
 
 
 @contextlib.contextmanager

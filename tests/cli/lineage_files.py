@@ -51,6 +51,7 @@ def write_output(
         job_id=job,
         created_at="2026-11-20T17:00:00+00:00",
         lam=lam,
+        sources=spec.sources,
         inputs={},
         plan={"tensors": 3},
         exceptions=exceptions,

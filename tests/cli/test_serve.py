@@ -165,7 +165,37 @@ def test_children_are_configured_by_their_environment_alone(tmp_path: Path):
         "CROSSFADE_API_HOST": "127.0.0.1",
         "CROSSFADE_API_PORT": "8123",
         "CROSSFADE_THREADS": "3",
+        "CROSSFADE_UNITS_AT_ONCE": "2",
     }
+
+
+REGISTRIES = {
+    "credentials": {"hub": {"token": "hf_s3cr3t"}},
+    "hub": {"endpoint": "http://127.0.0.1:1", "credential": "hub"},
+    "destinations": {"sweeps": {"kind": "hub", "namespace": "acme", "credential": "hub"}},
+}
+
+
+def test_registries_beside_folders_come_from_one_file(tmp_path: Path):
+    file = tmp_path / "registries.json"
+    file.write_text(json.dumps(REGISTRIES))
+    folders: dict[str, Path] = {"o": Path("/srv/o")}
+    options = ServeOptions(tmp_path, "127.0.0.1", 0, {}, folders, workers=1, threads=0, registries=file)
+    env = child_environment(options, 8123, tmp_path / "r.sock")
+    told = {name: json.loads(env[f"CROSSFADE_{name.upper()}"]) for name in (*REGISTRIES, "destinations")}
+    local = {"o": {"kind": "local", "path": "/srv/o"}}
+    assert told == {**REGISTRIES, "destinations": local | REGISTRIES["destinations"]}
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"roots": {}}', '{"api_token": "x"}', None])
+def test_registries_that_are_no_such_file_are_refused(tmp_path: Path, crossfade: Crossfade, text):
+    file = tmp_path / "registries.json"
+    if text is not None:
+        file.write_text(text)
+    ended = crossfade("serve", "--state-dir", str(tmp_path / "state"), "--registries", str(file))
+    assert ended.returncode == 1
+    assert f"--registries {file}: " in ended.stderr
+    assert "Traceback" not in ended.stderr
 
 
 def test_there_is_one_control_worker_and_as_many_that_merge_as_asked():

@@ -28,6 +28,7 @@ def lineage(asked, **changes):
         "job_id": "job-1",
         "created_at": "2026-11-20T17:00:00+00:00",
         "lam": 0.1,
+        "sources": asked.sources,
         "inputs": {role: {f"{role}.safetensors": {"size_bytes": 5, "sha256": "ab"}} for role in asked.sources},
         "plan": {"tensors": 3},
         "exceptions": [],
@@ -44,7 +45,7 @@ def record(asked, **changes):
 
 
 def card(asked, **changes):
-    return model_card(asked, 0.1, "job-1", {**STATISTICS, **changes}).decode()
+    return model_card(asked, 0.1, "job-1", sources=asked.sources, statistics={**STATISTICS, **changes}).decode()
 
 
 @pytest.mark.parametrize(
@@ -150,3 +151,28 @@ def test_words_of_strangers_in_the_card_open_no_markup(words):
 
 def test_front_matter_lists_a_name_once():
     assert card(spec(instruct="local://tuned/base")).count('- "base"') == 1
+
+
+PINNED = {"base": f"hf://acme/base@{'a' * 40}", "instruct": f"hf://acme/tuned@{'b' * 40}"}
+FROM_THE_HUB = {"base": "hf://acme/base", "instruct": "hf://acme/tuned@v2"}
+
+
+def test_record_names_hub_sources_by_commit_and_the_spec_as_it_was_asked():
+    asked = spec(**FROM_THE_HUB)
+    told = json.loads(lineage_json(lineage(asked, sources=PINNED)))
+    assert {role: found["uri"] for role, found in told["inputs"].items()} == PINNED
+    assert told["spec"]["base"] == "hf://acme/base@main"
+
+
+def test_record_says_of_a_digest_that_was_not_computed_that_it_is_stated():
+    stated = {"size_bytes": 5, "sha256": "ab", "is_stated": True}
+    computed = {"size_bytes": 5, "sha256": "cd"}
+    files = {"a": stated, "b": {**computed, "is_stated": False}}
+    told = json.loads(lineage_json(lineage(spec(), inputs={"base": files})))
+    assert told["inputs"]["base"]["files"] == {"a": stated, "b": computed}
+
+
+def test_card_links_hub_models_by_id_and_names_their_commits():
+    text = model_card(spec(**FROM_THE_HUB), 0.5, "job-1", sources=PINNED, statistics=STATISTICS).decode()
+    assert '- "acme/base"\n- "acme/tuned"\n' in text
+    assert all(f"`{uri}`" in text for uri in PINNED.values())

@@ -1,11 +1,13 @@
 """The `Sink` and `FileWriter` ports in memory: they hold their caller to the contract, and misbehave on request."""
 
+import hashlib
 import threading
 import time
 from collections.abc import Mapping
 from typing import Literal
 
-from crossfade_core.errors import OutputExists, SinkError, SinkUnavailable
+from crossfade_core.errors import OutputExists, ScratchTooSmall, SinkError, SinkUnavailable
+from crossfade_core.ports import StagedFile
 from crossfade_core.spec import check_output_name
 
 
@@ -57,12 +59,14 @@ class MemoryWriter:
         finally:
             self._one_thread.release()
 
-    def finish(self) -> None:
+    def finish(self, sha256: str) -> None:
         assert self.state == "open", f"finished when {self.state}"
         if self._finish_error is not None:
             raise self._finish_error
         written = sum(self.writes)
         assert self._size_bytes in (None, written), f"{written} bytes written, {self._size_bytes} announced"
+        if self._is_keeping:
+            assert sha256 == hashlib.sha256(self.content).hexdigest(), "the digest is of something else"
         self.state = "finished"
 
     def abandon(self) -> None:
@@ -84,6 +88,7 @@ class MemorySink:
         self.writers: dict[tuple[str, str], MemoryWriter] = {}
         self.published: dict[str, dict[str, bytes]] = {}
         self.is_discarded = False
+        self.room_bytes = 1 << 60
 
     def refuse(self, error: BaseException | None = None) -> None:
         """Let every call from now on raise `error`, SinkUnavailable unless given."""
@@ -94,12 +99,16 @@ class MemorySink:
         if name in self.published and not self._overwrite:
             raise OutputExists(f"{name}: exists already", output=name)
 
+    def check_room(self, file_bytes: int, files: int) -> None:
+        if file_bytes * files > self.room_bytes:
+            raise ScratchTooSmall(f"{file_bytes * files} bytes needed, {self.room_bytes} free")
+
     def create_file(self, name: str, file: str, size_bytes: int) -> MemoryWriter:
         self._check(name)
         self.writers[name, file] = MemoryWriter(size_bytes)
         return self.writers[name, file]
 
-    def commit(self, name: str, files: Mapping[str, int]) -> str:
+    def commit(self, name: str, files: Mapping[str, StagedFile]) -> str:
         self._check(name)
         if name not in self._mine:
             self.check_free(name)
@@ -108,7 +117,10 @@ class MemorySink:
                 for (output, file), writer in self.writers.items()
                 if output == name and writer.state == "finished"
             }
-            if {file: len(content) for file, content in staged.items()} != dict(files):
+            found = {
+                file: StagedFile(len(content), hashlib.sha256(content).hexdigest()) for file, content in staged.items()
+            }
+            if found != dict(files):
                 raise SinkError(f"{name}: staged {sorted(staged)}, expected {sorted(files)}", output=name)
             self.published[name] = staged
             self._mine.add(name)

@@ -3,12 +3,12 @@
 import json
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from crossfade_core.checkpoint import DTYPE_BITS
 from crossfade_core.errors import CrossfadeError, ShortRead, SourceNotFound, SourceUnavailable
-from crossfade_core.ports import FileInfo
+from crossfade_core.ports import FileInfo, Span
 
 
 class Read(NamedTuple):
@@ -20,7 +20,7 @@ class Read(NamedTuple):
 
 
 class MemorySource:
-    """Files in memory. Records every read in `reads`; `is_closed` says whether it was closed.
+    """Files in memory. Records every read in `reads`, all that was announced in `expected`, and `is_closed`.
 
     Args:
         files: Content by name.
@@ -32,8 +32,10 @@ class MemorySource:
         self._content = dict(files)
         self._versions = dict.fromkeys(files, 1)
         self._cuts: dict[str, int] = {}
+        self._stated: dict[str, str] = {}
         self._failures: dict[str, tuple[int, BaseException]] = {}
         self.reads: list[Read] = []
+        self.expected: list[Span] = []
         self.delay_seconds = 0.0
         self.is_closed = False
 
@@ -45,6 +47,10 @@ class MemorySource:
     def cut(self, file: str, size_bytes: int) -> None:
         """Let the file end early, though `files` goes on to tell its full size."""
         self._cuts[file] = size_bytes
+
+    def state_digest(self, file: str, sha256: str) -> None:
+        """Let `files` state a digest, as registries do that know one."""
+        self._stated[file] = sha256
 
     def fail_at(self, file: str, byte: int, error: BaseException | None = None) -> None:
         """Let every read that touches `byte` raise `error`, SourceUnavailable unless given."""
@@ -60,8 +66,12 @@ class MemorySource:
 
     def files(self) -> Mapping[str, FileInfo]:
         return {
-            name: FileInfo(name, len(content), str(self._versions[name])) for name, content in self._content.items()
+            name: FileInfo(name, len(content), str(self._versions[name]), self._stated.get(name))
+            for name, content in self._content.items()
         }
+
+    def expect(self, spans: Sequence[Span]) -> None:
+        self.expected.extend(spans)
 
     def read_into(self, file: str, offset: int, buffer: memoryview) -> None:
         self.reads.append(Read(file, offset, len(buffer)))
@@ -109,6 +119,9 @@ class EndlessSource:
 
     def files(self) -> Mapping[str, FileInfo]:
         return {self._info.name: self._info}
+
+    def expect(self, spans: Sequence[Span]) -> None:
+        pass
 
     def read_into(self, file: str, offset: int, buffer: memoryview) -> None:
         if file != self._info.name or offset + len(buffer) > self._info.size_bytes:

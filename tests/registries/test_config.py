@@ -8,7 +8,8 @@ from pydantic import ValidationError
 from crossfade_core.errors import PathOutsideRoot, SourceNotFound, UnknownDestination, UnknownRoot
 from crossfade_core.job import JobId
 from crossfade_core.spec import MergeSpec
-from crossfade_registries.config import LocalDestination, Registries
+from crossfade_registries.config import Registries
+from crossfade_registries.settings import LocalDestination, RegistrySettings
 from tests.registries.staging import FILES, JOB, content, publish
 
 
@@ -17,7 +18,8 @@ def registries(tmp_path: Path) -> Registries:
     for folder in ("models/a", "other/b", "out", "archive"):
         (tmp_path / folder).mkdir(parents=True)
     destinations = {name: LocalDestination(path=tmp_path / name) for name in ("out", "archive")}
-    return Registries({"models": tmp_path / "models", "other": tmp_path / "other"}, destinations)
+    roots = {"models": tmp_path / "models", "other": tmp_path / "other"}
+    return Registries(RegistrySettings(roots=roots, destinations=destinations))
 
 
 def spec(**fields) -> MergeSpec:
@@ -58,7 +60,7 @@ def test_unknown_destination_is_refused_with_the_known_ones(registries):
 
 def test_server_without_any_says_none():
     with pytest.raises(UnknownRoot, match="it has none"):
-        Registries({}, {}).open_source("local://models/a")
+        Registries(RegistrySettings()).open_source("local://models/a")
 
 
 def test_sink_publishes_into_the_destination_of_the_spec_and_overwrites_only_when_told(registries, tmp_path):

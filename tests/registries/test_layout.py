@@ -35,6 +35,7 @@ from crossfade_core.errors import (
 from crossfade_core.spec import MergeSpec
 from crossfade_registries.config import Registries
 from crossfade_registries.layout import check_unchanged, files_as_record, files_from_record, plan_spec
+from crossfade_registries.settings import RegistrySettings
 from tests.fakes.checkpoints import LLAMA_SIZES, random_pair, write_checkpoint
 from tests.fakes.source import MemorySource
 
@@ -51,7 +52,7 @@ def pair(tmp_path: Path):
 
 @pytest.fixture
 def registries(tmp_path: Path) -> Registries:
-    return Registries({"models": tmp_path}, {})
+    return Registries(RegistrySettings(roots={"models": tmp_path}))
 
 
 def spec(**fields) -> MergeSpec:

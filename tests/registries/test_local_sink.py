@@ -9,7 +9,7 @@ import pytest
 from crossfade_core.errors import OutputExists, OutputNameUnsafe, SinkError, SinkUnavailable
 from crossfade_core.job import JobId
 from crossfade_registries.local_sink import STAGING, LocalSink
-from tests.registries.staging import FILES, JOB, content, publish, stage, visible
+from tests.registries.staging import FILES, JOB, content, facts, publish, stage, visible
 
 OTHER = JobId("job-2")
 NEW = {**FILES, "model.safetensors": b"new" * 3000}
@@ -73,7 +73,7 @@ def test_finish_refuses_other_than_the_announced_size(out, sink, size):
     writer = sink.create_file("tuned", "config.json", 4)
     writer.write(memoryview(b"x" * size))
     with pytest.raises(SinkUnavailable, match=f"{size} bytes written, 4 announced"):
-        writer.finish()
+        writer.finish("")
     writer.abandon()
     assert content(out) == {}
 
@@ -87,25 +87,22 @@ def test_file_begun_again_replaces_the_first_attempt(out, sink):
 @pytest.mark.parametrize(
     ("announced", "named"),
     [
-        ({"lineage.json": 3, "model.safetensors": 5000}, "config.json: no bytes expected, 0 found"),
-        ({**{file: len(data) for file, data in FILES.items()}, "x": 7}, "x: 7 bytes expected, none found"),
-        (
-            {"lineage.json": 3, "model.safetensors": 5001, "config.json": 0},
-            "model.safetensors: 5001 bytes expected, 5000 found",
-        ),
+        ({**FILES, "config.json": None}, "config.json: no bytes expected, 0 found"),
+        ({**FILES, "x": b"7 bytes"}, "x: 7 bytes expected, none found"),
+        ({**FILES, "model.safetensors": b"w" * 5001}, "model.safetensors: 5001 bytes expected, 5000 found"),
     ],
 )
 def test_output_with_a_file_missing_extra_or_of_another_size_is_refused(out, sink, announced, named):
     stage(sink, "new/tuned")
     with pytest.raises(SinkError, match=named) as caught:
-        sink.commit("new/tuned", announced)
+        sink.commit("new/tuned", facts({file: data for file, data in announced.items() if data is not None}))
     assert caught.value.details["output"] == "new/tuned"
     assert visible(out) == set()
 
 
 def test_output_of_which_nothing_was_staged_is_refused(out, sink):
     with pytest.raises(SinkError, match=r"config\.json: 5 bytes expected, none found"):
-        sink.commit("tuned", {"config.json": 5})
+        sink.commit("tuned", facts({"config.json": b"{   }"}))
     assert visible(out) == set()
 
 
@@ -123,7 +120,7 @@ def test_writer_that_comes_after_the_commit_changes_nothing(out, sink):
     late.write(memoryview(b"late"))
     publish(sink, "tuned")
     with pytest.raises(SinkUnavailable, match="No such file"):
-        late.finish()
+        late.finish("")
     late.abandon()
     sink.discard()
     assert content(out) == {f"tuned/{file}": data for file, data in FILES.items()}

@@ -49,6 +49,6 @@ def test_writer_that_outlives_the_discard_leaves_nothing(out, sink):
     sink.discard()
     late.write(memoryview(b"{}"))
     with pytest.raises(SinkUnavailable):
-        late.finish()
+        late.finish("")
     late.abandon()
     assert list(out.iterdir()) == []

@@ -75,7 +75,7 @@ def test_discard_while_late_workers_stop_leaves_nothing(out, round_number):
         for number, writer in enumerate(writers):
             if number % 2:
                 try:
-                    writer.finish()
+                    writer.finish("")
                 except SinkUnavailable:
                     writer.abandon()
             else:

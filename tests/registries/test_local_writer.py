@@ -8,7 +8,7 @@ import pytest
 
 from crossfade_core.errors import SinkUnavailable
 from crossfade_registries.local_sink import LocalSink
-from tests.registries.staging import DISK_BYTES, JOB, content, publish
+from tests.registries.staging import DISK_BYTES, JOB, content, facts, publish
 
 BLOCK = 4096
 
@@ -49,8 +49,8 @@ def test_direct_and_buffered_writes_give_the_same_bytes(out, pieces, direct, pla
         writer.write(buffer)
         buffer[:] = b"\xff" * size  # the caller may reuse it
         position += size
-    writer.finish()
-    sink.commit("tuned", {"model.safetensors": len(data)})
+    writer.finish("")
+    sink.commit("tuned", facts({"model.safetensors": data}))
     assert (out / "tuned/model.safetensors").read_bytes() == data
 
 
@@ -59,11 +59,11 @@ def test_abandon_leaves_nothing_and_may_come_at_any_time(out):
     fresh, written, finished = (sink.create_file("tuned", file, 2) for file in ("a", "b", "c"))
     written.write(memoryview(b"{}"))
     finished.write(memoryview(b"{}"))
-    finished.finish()
+    finished.finish("")
     for writer in (fresh, written, finished):
         writer.abandon()
         writer.abandon()
-    assert sink.commit("tuned", {"c": 2})
+    assert sink.commit("tuned", facts({"c": b"{}"}))
     sink.discard()
     assert content(out) == {"tuned/c": b"{}"}
 

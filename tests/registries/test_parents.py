@@ -23,6 +23,7 @@ from crossfade_core.plan import Action
 from crossfade_core.spec import MergeSpec
 from crossfade_registries.config import Registries
 from crossfade_registries.layout import plan_spec
+from crossfade_registries.settings import RegistrySettings
 from tests.fakes.checkpoints import LLAMA_SIZES, encode_file, random_pair, small_files, write_checkpoint
 from tests.fakes.source import MemorySource
 
@@ -119,7 +120,7 @@ def test_adapter_on_disk_is_planned_too(tmp_path):
     for name, content in adapter_files().items():
         (folder / name).write_bytes(content)
     spec = MergeSpec(base=f"{ROOT}/{pair.base.name}", instruct=f"{ROOT}/tuned", lambdas=(0.5,), destination="out")
-    sourced = plan_spec(spec, Registries({"models": tmp_path}, {}).open_source)
+    sourced = plan_spec(spec, Registries(RegistrySettings(roots={"models": tmp_path})).open_source)
     assert sourced.plan.summary()["actions"] == {"interpolate": 1, "copy_base": 11, "absorb": 2}
 
 
@@ -374,7 +375,7 @@ def test_tied_and_untied_folders_give_an_untied_output_whose_config_will_say_so(
     spec = MergeSpec(
         base=f"{ROOT}/base", instruct=f"{ROOT}/instruct", lambdas=(0.5,), destination="out", tokenizer_from="base"
     )
-    plan = plan_spec(spec, Registries({"models": tmp_path}, {}).open_source).plan
+    plan = plan_spec(spec, Registries(RegistrySettings(roots={"models": tmp_path})).open_source).plan
     assert {row.name for row in plan.rows} == set(LLAMA_SIZES)
     assert plan.config_changes == {"/tie_word_embeddings": False}
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +11,13 @@ from sqlalchemy import Engine
 from crossfade_core.errors import StoreUnavailable
 from crossfade_core.job import Job, JobId, JobState, Output, Phase, Unit, UnitId
 from crossfade_core.messages import PLAN, PUBLISH, UNIT
-from crossfade_core.ports import Clock, FileInfo, Source
+from crossfade_core.ports import Clock, FileInfo, Source, Span
 from crossfade_core.spec import MergeSpec
 from crossfade_engine.device import CpuDevice
 from crossfade_engine.merge_shard import Resources
-from crossfade_registries.config import LocalDestination, Registries
+from crossfade_registries.config import Registries
 from crossfade_registries.local_sink import STAGING
+from crossfade_registries.settings import LocalDestination, RegistrySettings
 from crossfade_stores.job_store import SqlJobStore
 from crossfade_worker.plan_merge import PlanMerge
 from crossfade_worker.publish import Publish
@@ -46,6 +47,9 @@ class InterruptedSource:
     def files(self) -> Mapping[str, FileInfo]:
         self._hook("")
         return self._source.files()
+
+    def expect(self, spans: Sequence[Span]) -> None:
+        self._source.expect(spans)
 
     def read_into(self, file: str, offset: int, buffer: memoryview) -> None:
         self._hook(file)
@@ -105,7 +109,10 @@ class Deployment:
         self.outputs.mkdir()
         self.clock, self.queue = FakeClock(), RecordingQueue()
         self.store = InterruptibleStore(engine, self.clock)
-        self.registries = Registries({"models": self.models}, {"outputs": LocalDestination(path=self.outputs)})
+        self.settings = RegistrySettings(
+            roots={"models": self.models}, destinations={"outputs": LocalDestination(path=self.outputs)}
+        )
+        self.registries = Registries(self.settings)
         self._hook: Hook | None = None
         self.broken_claims: list[AssertionError] = []
 

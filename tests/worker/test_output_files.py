@@ -11,6 +11,7 @@ from crossfade_core.ports import FileInfo
 from crossfade_core.spec import MergeSpec, spec_digest
 from crossfade_registries.layout import MAX_CONFIG_BYTES
 from crossfade_worker.output_files import stage_output_files
+from crossfade_worker.plan_record import SOURCES
 from crossfade_worker.sweep_facts import Origin, sweep_facts
 from tests.fakes.sink import MemorySink
 from tests.fakes.source import MemorySource
@@ -39,6 +40,7 @@ def facts(sources, *, spec=SPEC, config_changes=(), tensors=(), **private):
         role: {info.name: {"size_bytes": info.size_bytes, "version": info.version} for info in source.files().values()}
         for role, source in sources.items()
     }
+    uris = {role: source.uri for role, source in sources.items()}
     kept = {
         "files": files,
         "companions": [["base", "config.json"], ["instruct", "tokenizer.json"]],
@@ -54,7 +56,8 @@ def facts(sources, *, spec=SPEC, config_changes=(), tensors=(), **private):
         "statistics": {"method": "exact", "tensors": list(tensors)},
     }
     origin = Origin(spec, spec_digest(spec), "job-1", "2026-11-20T17:00:00+00:00")
-    return sweep_facts(origin, {"tensors": 1, "out_dtypes": {"BF16": 1}, PRIVATE: kept}, [result])
+    summary = {"tensors": 1, "out_dtypes": {"BF16": 1}, SOURCES: uris, PRIVATE: kept}
+    return sweep_facts(origin, summary, [result])
 
 
 def stage(sources, sweep, position=0):

@@ -7,6 +7,7 @@ import pytest
 
 from crossfade_core.errors import StoreUnavailable
 from crossfade_registries.config import Registries
+from crossfade_registries.settings import RegistrySettings
 from crossfade_worker.lease import CONTROL_LEASE_SECONDS
 
 SUCCEEDED = ("SUCCEEDED", ["PUBLISHED"] * 3)
@@ -179,7 +180,7 @@ def test_parent_that_is_gone_fails_the_job(deployment):
 
 def test_destination_that_is_configured_no_more_fails_the_job(deployment):
     job = deployment.merged()
-    deployment.registries = Registries({"models": deployment.models}, {})
+    deployment.registries = Registries(RegistrySettings(roots={"models": deployment.models}))
     deployment.publish(job.id)
     assert deployment.states(job) == ("FAILED", ["FAILED"] * 3)
     assert deployment.job(job).error["code"] == "unknown_destination"

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from crossfade_core.checkpoint import DTYPE_BITS
-from crossfade_core.plan import Action, ByteRange, PlanRow, ShardPlan
+from crossfade_core.plan import ROLES, Action, ByteRange, PlanRow, ShardPlan
+from crossfade_core.ports import Span
 from crossfade_core.spec import Role
 
 
@@ -77,6 +78,28 @@ def parts(row: PlanRow) -> list[tuple[Action, int, int]]:
     return [(row.action, 0, row.shared_elements), (rest, row.shared_elements, row.elements)]
 
 
+def reads_of(shard: ShardPlan) -> Iterator[tuple[Role, Span]]:
+    """Yield what a pass over a shard reads of each parent into its slots, tensor by tensor in the pass's order."""
+    for row in shard.rows:
+        yield from _reads_of_row(row)
+
+
+def expected_reads(shard: ShardPlan) -> dict[Role, list[Span]]:
+    """Return, by role, all that a pass is sure to read, in order: `reads_of`, and what numbers are formed with."""
+    found: dict[Role, list[Span]] = {role: [] for role in ROLES}
+    for row in shard.rows:
+        for role in ROLES:
+            side = row.side(role)
+            if side is not None and side.scales is not None:
+                found[role].append((side.scales.file, side.scales.start, side.scales.end))
+        if row.delta is not None:
+            factors = (row.delta.magnitude, row.delta.down, row.delta.up)
+            found["instruct"] += [(part.file, part.start, part.end) for part in factors if part is not None]
+        for role, span in _reads_of_row(row):
+            found[role].append(span)
+    return found
+
+
 def count_chunks(shard: ShardPlan, chunk_bytes: int) -> int:
     """Return how many chunks `iter_chunks` gives; at least one, for the header."""
     return -(-shard.size_bytes // chunk_bytes)
@@ -99,6 +122,15 @@ def iter_chunks(shard: ShardPlan, chunk_bytes: int) -> Iterator[Chunk]:
                 break
             position += 1
         yield Chunk(index, end - start, header[start:end], tuple(segments))
+
+
+def _reads_of_row(row: PlanRow) -> Iterator[tuple[Role, Span]]:
+    for action, first, end in parts(row):
+        segment = Segment(row, action, first, end - first, 0, 0)
+        for role in ROLES:
+            side = segment.side(role)
+            if side is not None and end > first:
+                yield role, (side.file, *segment.source_range(side))
 
 
 def _cut(row: PlanRow, start: int, end: int) -> Iterator[Segment]:

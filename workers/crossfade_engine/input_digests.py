@@ -1,7 +1,8 @@
 """SHA-256 of the parents' files, from the bytes that the pass reads anyway wherever it reads a file front to back.
 
 A file may be read by several output shards in turn, where the parents are cut differently: a process that streams them
-all in order carries its digest from one to the next. What is not read front to back is read once more.
+all in order carries its digest from one to the next. What is not read front to back is read once more, unless the
+registry states its digest: then that is taken, and said to be stated.
 """
 
 import hashlib
@@ -10,14 +11,18 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from crossfade_core.checkpoint import LENGTH_BYTES, MAX_HEADER_BYTES
-from crossfade_core.plan import ROLES, ShardPlan
+from crossfade_core.errors import SourceCorrupted
+from crossfade_core.plan import ShardPlan
 from crossfade_core.ports import FileInfo, Source
 from crossfade_core.spec import Role
-from crossfade_engine.chunks import Segment, parts
+from crossfade_engine.chunks import reads_of
 from crossfade_engine.slot import Slot
 from crossfade_engine.streams import Scratch
 
 _HASH_BYTES: Final = 1 << 20
+_LARGEST_HEADER_BYTES: Final = LENGTH_BYTES + MAX_HEADER_BYTES
+_USUAL_HEADER_BYTES: Final = 4 << 20
+"""Where a digest is stated, no more is read before the first tensor to compute it: remote bytes are dear."""
 
 _File = tuple[Role, str]
 
@@ -43,8 +48,9 @@ class InputDigests:
         self._readers: dict[_File, list[str]] = {}
         held = _reads_by_file(shards)
         for role, file in {(role, file) for shard in shards for role, owed in shard.owed.items() for file in owed}:
-            found = held.get((role, file), [])
-            start = _sequential_start([span for _, *span in found], files[role][file].size_bytes)
+            found, info = held.get((role, file), []), files[role][file]
+            most_before = _LARGEST_HEADER_BYTES if info.sha256 is None else _USUAL_HEADER_BYTES
+            start = _sequential_start([span for _, *span in found], info.size_bytes, most_before)
             if start is not None:
                 self._starts[role, file] = start
                 self._readers[role, file] = list(dict.fromkeys(shard for shard, _, _ in found))
@@ -63,20 +69,46 @@ class InputDigests:
                 found[role, file] = self._begun[role, file]
         for role, held in shard.owed.items():
             for file in held:
-                if (role, file) not in self._starts:
-                    size_bytes = self._files[role][file].size_bytes
-                    found[role, file] = RereadDigest(self._sources[role], file, size_bytes, chunk_count)
+                info = self._files[role][file]
+                if (role, file) not in self._starts and info.sha256 is None:
+                    found[role, file] = RereadDigest(self._sources[role], file, info.size_bytes, chunk_count)
         return found
 
     def known(
         self, shard: ShardPlan, streams: "Mapping[_File, PassDigest | RereadDigest]"
     ) -> dict[Role, dict[str, str]]:
-        """Return the hex digests that are complete once `shard` has streamed, by role and file."""
+        """Return the hex digests that are known once `shard` has streamed, by role and file.
+
+        Raises:
+            SourceCorrupted: One is not what the registry states.
+        """
         known: dict[Role, dict[str, str]] = {role: {} for role in self._sources}
         for (role, file), stream in streams.items():
             if (role, file) not in self._readers or self._readers[role, file][-1] == shard.file:
                 known[role][file] = stream.sha256
+                self._check(role, self._files[role][file], stream.sha256)
+        for role, files in self.stated(shard).items():
+            known[role].update({file: self._files[role][file].sha256 or "" for file in files})
         return known
+
+    def stated(self, shard: ShardPlan) -> dict[Role, list[str]]:
+        """Return the files that `shard` owes a digest for and takes the registry's, by role."""
+        found: dict[Role, list[str]] = {}
+        for role, owed in shard.owed.items():
+            taken = [file for file in owed if (role, file) not in self._starts and self._files[role][file].sha256]
+            if taken:
+                found[role] = taken
+        return found
+
+    def _check(self, role: Role, info: FileInfo, sha256: str) -> None:
+        if info.sha256 not in (None, sha256):
+            uri = self._sources[role].uri
+            raise SourceCorrupted(
+                f"{uri}/{info.name}: the bytes that came have the SHA-256 {sha256}, the registry states {info.sha256}; "
+                "if it happens again, upload the file again",
+                source=uri,
+                file=info.name,
+            )
 
 
 class ParentDigest:
@@ -148,8 +180,11 @@ class RereadDigest(ParentDigest):
         self._size_bytes, self._chunk_count = size_bytes, chunk_count
 
     def consume(self, slot: Slot, scratch: Scratch) -> int:
-        """Hash the file's next share."""
-        self.read_to(self._size_bytes * (slot.chunk.index + 1) // self._chunk_count, scratch.out.bytes)
+        """Hash the file's next share, once there is a block of it: a read may be a request over the network."""
+        number = slot.chunk.index + 1
+        end = self._size_bytes * number // self._chunk_count
+        if end - self._read_bytes >= _HASH_BYTES or number == self._chunk_count:
+            self.read_to(end, scratch.out.bytes)
         return 0
 
 
@@ -157,28 +192,24 @@ def _reads_by_file(shards: Sequence[ShardPlan]) -> dict[_File, list[tuple[str, i
     """Return, for every parent's file, what passes over `shards` read of it into their slots: (shard, start, end)."""
     found: dict[_File, list[tuple[str, int, int]]] = {}
     for shard in shards:
-        for row in shard.rows:
-            for action, first, end in parts(row):
-                segment = Segment(row, action, first, end - first, 0, 0)
-                for role in ROLES:
-                    side = segment.side(role)
-                    if side is not None and end > first:
-                        found.setdefault((role, side.file), []).append((shard.file, *segment.source_range(side)))
+        for role, (file, start, end) in reads_of(shard):
+            found.setdefault((role, file), []).append((shard.file, start, end))
     return found
 
 
-def _sequential_start(spans: Sequence[Sequence[int]], size_bytes: int) -> int | None:
+def _sequential_start(spans: Sequence[Sequence[int]], size_bytes: int, most_before: int) -> int | None:
     """Return where passes begin to read a file, if they read it front to back.
 
     Args:
         spans: The (start, end) bytes they read, in order.
         size_bytes: The file's size.
+        most_before: Bytes that may lie before the first one read: the header's.
 
     Returns:
         The first byte read, or None when the passes jump, leave more than a header's length to others, end early, or
         read no tensor of it.
     """
-    if not spans or spans[-1][1] != size_bytes or spans[0][0] > LENGTH_BYTES + MAX_HEADER_BYTES:
+    if not spans or spans[-1][1] != size_bytes or spans[0][0] > most_before:
         return None
     follows = all(after[0] == before[1] for before, after in itertools.pairwise(spans))
     return spans[0][0] if follows else None

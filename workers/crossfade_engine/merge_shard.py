@@ -12,7 +12,7 @@ from typing import Any, Final
 from crossfade_core.plan import ShardPlan
 from crossfade_core.ports import FileInfo, FileWriter, Source
 from crossfade_core.spec import Role
-from crossfade_engine.chunks import count_chunks
+from crossfade_engine.chunks import count_chunks, expected_reads
 from crossfade_engine.crew import Crew, OnTick
 from crossfade_engine.device import Device, open_device
 from crossfade_engine.input_digests import InputDigests
@@ -73,12 +73,14 @@ class MergedShard:
 
     Attributes:
         outputs: Hex SHA-256 of what was written, in the order of the λ.
-        inputs: Hex SHA-256 of the inputs whose digest it completed, by role and file.
+        inputs: Hex SHA-256 of the inputs whose digest it owes and knows now, by role and file.
+        stated: Those of them, by role, whose digest is the registry's word alone: read in part, or not front to back.
         statistics: Sums that tell what the merge did, as JSON (`crossfade_engine.tally`).
     """
 
     outputs: tuple[str, ...]
     inputs: Mapping[Role, Mapping[str, str]]
+    stated: Mapping[Role, Sequence[str]]
     statistics: Mapping[str, Any]
 
 
@@ -106,7 +108,7 @@ def merge_shard(
         The digests, and the sums of what was done.
 
     Raises:
-        SourceError: A parent could not be read in full.
+        SourceError: A parent could not be read in full, or is not what its registry says it holds.
         SinkError: An output could not be written.
         MergeRefused: The numbers are not what the job's policies allow.
         BaseException: Whatever `on_tick` raises.
@@ -116,6 +118,9 @@ def merge_shard(
         for lam, writer in outputs:
             streams.append(OutputStream(lam, writer, resources.device, terms))
             opened.callback(streams[-1].abandon)
+        for role, spans in expected_reads(shard).items():
+            if role in parents.sources:
+                parents.sources[role].expect(spans)
         roles, rooms = roles_of(shard), rooms_of(shard, terms)
         chunk_bytes = resources.chunk_bytes or _chunk_bytes(rooms.per_byte(len(roles)))
         owing = parents.digests or InputDigests([shard], parents.sources, parents.files)
@@ -133,6 +138,7 @@ def merge_shard(
     return MergedShard(
         tuple(stream.sha256 for stream in streams),
         owing.known(shard, digests),
+        owing.stated(shard),
         as_record(shard, loader.tally, [stream.tally for stream in streams]),
     )
 

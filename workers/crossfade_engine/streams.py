@@ -82,7 +82,7 @@ class OutputStream:
 
     def finish(self) -> None:
         """Make the file durable and give it its name."""
-        self._writer.finish()
+        self._writer.finish(self.sha256)
 
     def abandon(self) -> None:
         """Drop the file."""

@@ -1,6 +1,7 @@
 """Hold what is worked on: a unit, renewed on the way so that its loss or its job's cancel is learnt, or a job."""
 
 import contextlib
+import threading
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Final
@@ -10,7 +11,7 @@ from crossfade_core.job import JobId, Unit
 from crossfade_core.ports import Clock, JobStore
 
 CONTROL_LEASE_SECONDS: Final = 60.0
-"""Planning reads headers, publishing renews before each output's small files: seconds either way."""
+"""How long a job waits for another process when the one that planned or published it was killed."""
 
 _RENEWALS_PER_LEASE: Final = 3
 _PROGRESS_SECONDS: Final = 0.5
@@ -18,13 +19,30 @@ _PROGRESS_SECONDS: Final = 0.5
 
 @contextlib.contextmanager
 def control_lease(store: JobStore, job_id: JobId, owner: str) -> Iterator[bool]:
-    """Hold a job's control lease for the length of a block; False inside where another process holds it."""
+    """Hold a job's control lease for the length of a block; False inside where another process holds it.
+
+    It is renewed meanwhile: publishing to a remote registry can take minutes.
+    """
     is_held = store.lease_job(job_id, owner, CONTROL_LEASE_SECONDS)
+    if not is_held:
+        yield False
+        return
+    is_over = threading.Event()
+    keeper = threading.Thread(target=_keep, args=(store, job_id, owner, is_over), daemon=True)
+    keeper.start()
     try:
-        yield is_held
+        yield True
     finally:
-        if is_held:
-            store.release_job(job_id, owner)
+        is_over.set()
+        keeper.join()
+        store.release_job(job_id, owner)
+
+
+def _keep(store: JobStore, job_id: JobId, owner: str, is_over: threading.Event) -> None:
+    while not is_over.wait(CONTROL_LEASE_SECONDS / _RENEWALS_PER_LEASE):
+        with contextlib.suppress(StoreUnavailable):  # it may be back in time
+            if not store.lease_job(job_id, owner, CONTROL_LEASE_SECONDS):
+                return
 
 
 class UnitLease:

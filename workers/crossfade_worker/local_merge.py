@@ -22,7 +22,9 @@ from pydantic import ValidationError
 from crossfade_core.errors import CrossfadeError, InvalidSpec, SinkUnavailable
 from crossfade_core.job import JobId
 from crossfade_core.plan import ROLES, ShardPlan
-from crossfade_core.spec import MergeSpec, SourceRef, spec_digest
+from crossfade_core.ports import Source
+from crossfade_core.source_ref import LocalRef, parse_source
+from crossfade_core.spec import MergeSpec, spec_digest
 from crossfade_engine.input_digests import InputDigests
 from crossfade_engine.merge_shard import Parents, Resources, open_resources
 from crossfade_registries.layout import SourcedPlan, open_sources, plan_spec
@@ -33,6 +35,7 @@ from crossfade_worker.plan_record import plan_summary
 from crossfade_worker.stream_shard import Order, stream_shard
 from crossfade_worker.sweep_facts import Origin, SweepFacts, sweep_facts
 
+REMOTE_SCHEMES: Final = ("hf://", "s3://")
 _ROOT: Final = "filesystem"
 """Root name of sources given by absolute path: all of the file system, with the rights of the user who runs this."""
 
@@ -78,7 +81,7 @@ def _merge(request: Mapping[str, Any]) -> dict[str, Any]:
 def _sweep(spec: MergeSpec, job_id: JobId, sourced: SourcedPlan, sink: LocalSink, threads: int) -> dict[str, Any]:
     baseline_bytes = _reset_memory_peak()
     started = time.monotonic()
-    with open_sources(spec, _open_source) as sources:
+    with open_sources(sourced.uris, _open_source) as sources:
         parents = Parents(sources, sourced.files, InputDigests(sourced.plan.shards, sources, sourced.files))
         order = Order.of(spec, job_id)
         results = _stream(sourced.plan.shards, parents, order, sink, open_resources(threads=threads))
@@ -90,7 +93,7 @@ def _sweep(spec: MergeSpec, job_id: JobId, sourced: SourcedPlan, sink: LocalSink
                 for shard, result in zip(sourced.plan.shards, results, strict=True)
             }
             staged = stage_output_files(sink, name, facts, position, sources=sources, shards=shards)
-            uri = sink.commit(name, {file: about["size_bytes"] for file, about in staged.files.items()})
+            uri = staged.commit(sink, name)
             listed = [{"name": file, **about} for file, about in staged.files.items()]
             _emit(
                 "output",
@@ -124,7 +127,7 @@ def _progress(before_bytes: int, total_bytes: int, made_bytes: int) -> None:
 
 
 def _spec(request: Mapping[str, Any]) -> MergeSpec:
-    uris = {side: f"local://{_ROOT}{_plain_path(request[side])}" for side in ROLES if request.get(side)}
+    uris = {side: _uri(request[side]) for side in ROLES if request.get(side)}
     fields = dict(request["spec"])
     instruct: str | dict[str, Any] = uris["instruct"]
     if "reference" in uris:
@@ -137,13 +140,20 @@ def _spec(request: Mapping[str, Any]) -> MergeSpec:
         raise InvalidSpec(f"{field}: {first['msg'].removeprefix('Value error, ')}", field=field) from error
 
 
-def _plain_path(folder: str) -> str:
-    """Make a path absolute and free of '..', which a source URI does not allow; links keep their names."""
-    return os.path.normpath(Path(folder).absolute())
+def _uri(source: str) -> str:
+    """Return a remote source as it stands; a path absolute and free of '..', where links keep their names."""
+    if source.startswith(REMOTE_SCHEMES):
+        return source
+    return f"local://{_ROOT}{os.path.normpath(Path(source).absolute())}"
 
 
-def _open_source(uri: str) -> LocalSource:
-    return LocalSource(Path("/"), SourceRef.parse(uri).path, uri)
+def _open_source(uri: str) -> Source:
+    ref = parse_source(uri)
+    if isinstance(ref, LocalRef):
+        return LocalSource(Path("/"), ref.path, uri)
+    from crossfade_worker.own_registries import open_own_source  # its clients take a second to load
+
+    return open_own_source(ref)
 
 
 @contextlib.contextmanager

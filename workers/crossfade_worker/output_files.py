@@ -10,7 +10,7 @@ from crossfade_core.errors import ConfigMalformed
 from crossfade_core.lineage import LINEAGE_FILE, FileFacts, Lineage, lineage_json
 from crossfade_core.model_card import CARD_FILE, model_card
 from crossfade_core.model_config import apply_changes
-from crossfade_core.ports import FileInfo, Sink, Source
+from crossfade_core.ports import FileInfo, Sink, Source, StagedFile
 from crossfade_core.spec import Role
 from crossfade_registries.layout import CONFIG_FILE, MAX_CONFIG_BYTES, check_unchanged, read_file
 from crossfade_worker.sweep_facts import SweepFacts
@@ -29,6 +29,14 @@ class StagedOutput:
 
     files: dict[str, dict[str, Any]]
     statistics: dict[str, Any]
+
+    def commit(self, sink: Sink, name: str) -> str:
+        """Publish it as `name`; return its URI.
+
+        Raises:
+            SinkError: As the sink's `commit`.
+        """
+        return sink.commit(name, {file: StagedFile(**about) for file, about in self.files.items()})
 
 
 def stage_output_files(
@@ -61,10 +69,15 @@ def stage_output_files(
         files[INDEX_FILE] = _write(sink, name, INDEX_FILE, facts.plan.index)
     origin = facts.origin
     lam = origin.spec.lambdas[position]
-    files[CARD_FILE] = _write(sink, name, CARD_FILE, model_card(origin.spec, lam, origin.job_id, told))
+    files[CARD_FILE] = _write(sink, name, CARD_FILE, _card(facts, lam, told))
     lineage = _lineage(facts, lam, inputs, files, told)
     files[LINEAGE_FILE] = _write(sink, name, LINEAGE_FILE, lineage_json(lineage))
     return StagedOutput(files, {key: value for key, value in told.items() if key != "tensors"})
+
+
+def _card(facts: SweepFacts, lam: float, told: Mapping[str, Any]) -> bytes:
+    origin = facts.origin
+    return model_card(origin.spec, lam, origin.job_id, sources=facts.plan.sources, statistics=told)
 
 
 def _lineage(
@@ -77,6 +90,7 @@ def _lineage(
         job_id=origin.job_id,
         created_at=origin.created_at,
         lam=lam,
+        sources=facts.plan.sources,
         inputs=inputs,
         plan=facts.plan.numbers,
         exceptions=facts.plan.exceptions,
@@ -105,13 +119,14 @@ def _copy_along(
 
 
 def _write(sink: Sink, name: str, file: str, content: bytes) -> dict[str, Any]:
+    about = _about(content)
     writer = sink.create_file(name, file, len(content))
     try:
         writer.write(memoryview(content))
-        writer.finish()
+        writer.finish(about["sha256"])
     finally:
         writer.abandon()
-    return _about(content)
+    return about
 
 
 def _about(content: bytes) -> dict[str, Any]:
@@ -122,7 +137,7 @@ def _copy(sink: Sink, source: Source, name: str, info: FileInfo) -> dict[str, An
     writer = sink.create_file(name, info.name, info.size_bytes)
     try:
         about = _digest(source, info, writer.write)
-        writer.finish()
+        writer.finish(about["sha256"])
     finally:
         writer.abandon()
     return about

@@ -69,6 +69,7 @@ class PlanMerge:
     def _check(self, job: Job) -> SourcedPlan:
         sourced = plan_spec(job.spec, self._open_source)
         sink = self._open_sink(job.spec, job.id)
+        sink.check_room(sourced.plan.largest_shard_bytes, len(job.spec.lambdas))
         for name in job.spec.output_names(job.id):
             sink.check_free(name)
         return sourced

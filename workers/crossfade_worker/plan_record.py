@@ -2,12 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, Final, cast
 
-from crossfade_core.job import PRIVATE
+from crossfade_core.job import PRIVATE, Job
 from crossfade_core.ports import FileInfo, NewUnit
 from crossfade_core.spec import Role
 from crossfade_registries.layout import SourcedPlan, files_as_record, files_from_record
+
+SOURCES: Final = "sources"
+"""Key of a plan summary that tells everybody the pinned URI of every source, by role."""
 
 
 @dataclass(frozen=True)
@@ -16,6 +19,7 @@ class PlanRecord:
 
     Attributes:
         numbers: The plan in numbers, for everybody.
+        sources: The pinned URI of every source, by role.
         files: The pinned files, by role and name.
         companions: Files to copy along, each with the role of the source it comes from.
         index: The outputs' index file, None where there is none.
@@ -24,6 +28,7 @@ class PlanRecord:
     """
 
     numbers: Mapping[str, Any]
+    sources: Mapping[Role, str]
     files: Mapping[Role, Mapping[str, FileInfo]]
     companions: Sequence[tuple[Role, FileInfo]]
     index: bytes | None
@@ -37,6 +42,7 @@ def plan_summary(sourced: SourcedPlan) -> dict[str, Any]:
     index = plan.index_json()
     return {
         **plan.summary(),
+        SOURCES: dict(sourced.uris),
         PRIVATE: {
             "files": {role: files_as_record(files) for role, files in sourced.files.items()},
             "companions": [[role, info.name] for role, info in sourced.companions],
@@ -57,12 +63,19 @@ def pinned_files(summary: Mapping[str, Any]) -> dict[Role, dict[str, FileInfo]]:
     return {cast("Role", role): files_from_record(files) for role, files in summary[PRIVATE]["files"].items()}
 
 
+def pinned_sources(job: Job) -> dict[Role, str]:
+    """Return the URI of every source of a planned job, pinned."""
+    summary = job.plan_summary or {}
+    return {cast("Role", role): uri for role, uri in summary[SOURCES].items()}
+
+
 def read_plan(summary: Mapping[str, Any]) -> PlanRecord:
     """Read back what `plan_summary` made."""
     kept = summary[PRIVATE]
     pinned = pinned_files(summary)
     return PlanRecord(
-        numbers={key: value for key, value in summary.items() if key != PRIVATE},
+        numbers={key: value for key, value in summary.items() if key not in (PRIVATE, SOURCES)},
+        sources=summary[SOURCES],
         files=pinned,
         companions=[(role, pinned[role][name]) for role, name in kept["companions"]],
         index=kept["index"].encode() if kept["index"] is not None else None,
@@ -73,13 +86,15 @@ def read_plan(summary: Mapping[str, Any]) -> PlanRecord:
 
 def merged_results(
     results: Sequence[Mapping[str, Any]],
-) -> tuple[dict[Role, dict[str, str]], list[dict[str, str]]]:
-    """Join unit results: SHA-256 of the files that were read, by role and name, and each distinct set of versions."""
-    inputs: dict[Role, dict[str, str]] = {}
+) -> tuple[dict[Role, dict[str, dict[str, Any]]], list[dict[str, str]]]:
+    """Join unit results: {sha256, is_stated} of the files that were read, and each distinct set of versions."""
+    inputs: dict[Role, dict[str, dict[str, Any]]] = {}
     software: list[dict[str, str]] = []
     for result in results:
         for role, digests in result["inputs"].items():
-            inputs.setdefault(role, {}).update(digests)
+            stated = result.get("stated", {}).get(role, ())
+            for file, sha256 in digests.items():
+                inputs.setdefault(role, {})[file] = {"sha256": sha256, "is_stated": file in stated}
         if result["software"] not in software:
             software.append(result["software"])
     return inputs, software

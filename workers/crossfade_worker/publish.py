@@ -13,6 +13,7 @@ from crossfade_core.spec import Role
 from crossfade_registries.layout import open_sources
 from crossfade_worker.lease import CONTROL_LEASE_SECONDS, control_lease
 from crossfade_worker.output_files import stage_output_files
+from crossfade_worker.plan_record import pinned_sources
 from crossfade_worker.sweep_facts import Origin, SweepFacts, sweep_facts
 
 log = structlog.get_logger()
@@ -69,7 +70,7 @@ class Publish:
         with contextlib.ExitStack() as opened:
             try:
                 sink = self._open_sink(job.spec, job.id)
-                sources = opened.enter_context(open_sources(job.spec, self._open_source))
+                sources = opened.enter_context(open_sources(pinned_sources(job), self._open_source))
             except (SourceError, SinkError) as error:
                 self._end(job, JobState.FAILED, error.as_record())
                 return
@@ -88,7 +89,7 @@ class Publish:
         try:
             shards = shard_facts(units, output.position)
             staged = stage_output_files(sink, output.name, facts, output.position, sources=sources, shards=shards)
-            uri = sink.commit(output.name, {name: about["size_bytes"] for name, about in staged.files.items()})
+            uri = staged.commit(sink, output.name)
         except (SourceError, CheckpointError, SinkError) as error:
             log.warning("output.failed", name=output.name, code=error.code, message=error.message)
             self._store.fail_output(output.job_id, output.position, error.as_record())

@@ -21,7 +21,7 @@ from crossfade_core.ports import Clock, JobStore, OpenSink, OpenSource, TaskQueu
 from crossfade_engine.merge_shard import Parents, Resources
 from crossfade_registries.layout import open_sources
 from crossfade_worker.lease import UnitLease
-from crossfade_worker.plan_record import pinned_files
+from crossfade_worker.plan_record import pinned_files, pinned_sources
 from crossfade_worker.stream_shard import Order, stream_shard
 
 MAX_ATTEMPTS: Final = 5
@@ -98,12 +98,15 @@ class RunUnit:
 
     def _stream(self, job: Job, unit: Unit) -> dict[str, Any]:
         lease = UnitLease(self._store, self._clock, unit, self._settings.lease_seconds)
-        with open_sources(job.spec, self._open_source) as sources:
+        with open_sources(pinned_sources(job), self._open_source) as sources:
+            shard, order = ShardPlan.from_record(unit.shard), Order.of(job.spec, job.id)
+            sink = self._open_sink(job.spec, job.id)
+            sink.check_room(shard.size_bytes, len(order.outputs))
             return stream_shard(
-                ShardPlan.from_record(unit.shard),
+                shard,
                 Parents(sources, pinned_files(job.plan_summary or {})),
-                Order.of(job.spec, job.id),
-                self._open_sink(job.spec, job.id),
+                order,
+                sink,
                 resources=self._settings.resources,
                 on_tick=lease.tick,
             )

@@ -28,7 +28,7 @@ class Runtime:
         self.clock = SystemClock()
         self.store = SqlJobStore(create_store_engine(settings.database_url.get_secret_value()), self.clock)
         self.queue = CeleryTaskQueue(settings.broker_url.get_secret_value())
-        self.registries = Registries(settings.roots, settings.destinations)
+        self.registries = Registries(settings)
 
     @functools.cached_property
     def plan_merge(self) -> PlanMerge:

@@ -5,18 +5,16 @@ from typing import Literal, Self
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from crossfade_registries.config import AbsolutePath, LocalDestination, RootName
+from crossfade_registries.settings import RegistrySettings
 from crossfade_stores.settings import ENV_PREFIX, BrokerUrl, DatabaseUrl, describe_invalid
 
 
-class WorkerSettings(BaseSettings):
-    """One worker process.
+class WorkerSettings(RegistrySettings, BaseSettings):
+    """One worker process, and the registries it reads and writes.
 
     Attributes:
         database_url: Where jobs are kept: `sqlite:////…` or `postgresql://…`.
         broker_url: The Redis that delivers messages.
-        roots: Folder of each root that sources may be read from.
-        destinations: What each destination id means.
         lease_seconds: How long a unit belongs to a worker that has fallen silent.
         sweep_seconds: How often a control worker looks for lost messages and dead leases.
         threads: How many threads stream a unit; 0 for two a core.
@@ -27,8 +25,6 @@ class WorkerSettings(BaseSettings):
 
     database_url: DatabaseUrl
     broker_url: BrokerUrl
-    roots: dict[RootName, AbsolutePath] = {}
-    destinations: dict[RootName, LocalDestination] = {}
     lease_seconds: float = Field(default=30, ge=1, le=3600)
     sweep_seconds: float = Field(default=3, ge=0.2, le=600)
     threads: int = Field(default=0, ge=0, le=256)

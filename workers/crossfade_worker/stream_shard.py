@@ -56,7 +56,8 @@ def stream_shard(
 
     Returns:
         The unit's result as JSON: hex digests of the `outputs` in order and of the `inputs` this shard owes, by role
-        and file; the `statistics`; and the `software` that computed them.
+        and file; which of those are only `stated` by the registry; the `statistics`; and the `software` that computed
+        them.
 
     Raises:
         SourceChanged: An input is not the planned one, before or after the pass.
@@ -83,6 +84,7 @@ def _result(merged: MergedShard) -> dict[str, Any]:
     return {
         "outputs": list(merged.outputs),
         "inputs": {role: dict(files) for role, files in merged.inputs.items()},
+        "stated": {role: list(files) for role, files in merged.stated.items()},
         "statistics": merged.statistics,
         "software": {
             "crossfade": version("crossfade"),

@@ -1,0 +1,196 @@
+"""Fetch byte ranges of one commit's files from a Hub, and from the storage that its answers point to.
+
+The Hub is asked once a file where its bytes lie; ranges are then fetched from there, until that link expires. The
+credential goes to the Hub alone: a storage is another origin, its links are signed. Files in Xet are read this way too:
+their storage serves ranges like any other.
+"""
+
+import contextlib
+import re
+import threading
+from collections.abc import Iterator, Mapping
+from typing import Final
+from urllib.parse import urljoin
+
+import httpx2
+from huggingface_hub import hf_hub_url, hf_raise_for_status
+
+from crossfade_core.errors import ShortRead, SourceChanged, SourceCorrupted, SourceError, SourceUnavailable
+from crossfade_core.ports import FileInfo
+from crossfade_core.source_ref import HubRef
+from crossfade_registries.hub_client import HfApi, authorisation, open_session, source_error
+from crossfade_registries.retrying import Patience, retried
+
+SILENCE_SECONDS: Final = 30.0
+"""Then the rest of a range is asked for again: sooner than of a commit, for here nothing is lost by it."""
+_MAX_REDIRECTS: Final = 10
+_REFUSED: Final = frozenset({400, 401, 403, 404, 410})
+"""What storages say to a signed link that has expired: S3 and CloudFront 403, others what they like."""
+_CONTENT_RANGE: Final = re.compile(r"bytes (?P<start>\d+)-\d+/(?P<total>\d+|\*)")
+_AS_IT_IS: Final = {"accept-encoding": "identity"}
+
+
+class HubDownload:
+    """The files of one commit, by ranges. Safe to use from several threads.
+
+    Args:
+        api: Of the Hub.
+        pinned: Repository and commit.
+        files: What the commit holds.
+        patience: With the Hub and its storage.
+    """
+
+    def __init__(self, api: HfApi, pinned: HubRef, files: Mapping[str, FileInfo], patience: Patience) -> None:
+        self._api, self._pinned, self._files, self._patience = api, pinned, files, patience
+        self._hub = _origin(api.endpoint)
+        self._session = open_session(silence_seconds=SILENCE_SECONDS)
+        self._links: dict[str, str] = {}
+        self._linking = {name: threading.Lock() for name in files}
+
+    def fetch(self, file: str, offset: int, buffer: memoryview) -> None:
+        """Fill `buffer` from byte `offset` of a file of the commit, going on where a transfer broke.
+
+        Raises:
+            SourceError: Reading failed, also after trying again.
+        """
+        info, rest = self._files[file], _Rest(offset, buffer)
+        retried(lambda: self._fetch_rest(info, rest), self._patience)
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._session.close()
+
+    def _fetch_rest(self, info: FileInfo, rest: "_Rest") -> None:
+        link = self._link(info)
+        with self._foreign_errors(info), self._get(link, rest) as answer:
+            self._check_answer(answer, link, info, rest)
+            for block in answer.iter_raw():
+                if not rest.take(block):
+                    break
+        if rest.buffer:
+            raise ShortRead(
+                f"{self._where(info)}: {len(rest.buffer)} bytes of those asked for did not come",
+                **self._details(info),
+            )
+
+    def _get(self, link: str, rest: "_Rest") -> contextlib.AbstractContextManager[httpx2.Response]:
+        headers = {"range": f"bytes={rest.offset}-{rest.offset + len(rest.buffer) - 1}", **_AS_IT_IS}
+        if self._is_hub(link):
+            headers |= authorisation(self._api)
+        return self._session.stream("GET", link, headers=headers)
+
+    def _link(self, info: FileInfo) -> str:
+        with self._linking[info.name]:  # several ranges of a file begin at once; one of them asks
+            if info.name not in self._links:
+                with self._foreign_errors(info):
+                    self._links[info.name] = self._resolve(info)
+            return self._links[info.name]
+
+    def _resolve(self, info: FileInfo) -> str:
+        """Ask the Hub where the bytes lie; follow it about itself, not out of it."""
+        ref = self._pinned
+        url = hf_hub_url(ref.repo, info.name, revision=ref.revision, endpoint=self._api.endpoint)
+        headers = {**authorisation(self._api), **_AS_IT_IS}
+        for _ in range(_MAX_REDIRECTS):
+            answer = self._session.head(url, headers=headers, follow_redirects=False)
+            hf_raise_for_status(answer)
+            target = urljoin(url, answer.headers["location"]) if answer.has_redirect_location else url
+            if not answer.has_redirect_location or not self._is_hub(target):
+                self._check_pin(answer, info)
+                return target
+            url = target
+        raise httpx2.TooManyRedirects(f"over {_MAX_REDIRECTS} redirects")
+
+    def _check_pin(self, answer: httpx2.Response, info: FileInfo) -> None:
+        """Hold what the Hub says of a file now against what its listing said.
+
+        Source: https://huggingface.co/docs/huggingface_hub/package_reference/file_download (get_hf_file_metadata).
+        """
+        headers = answer.headers
+        etag = headers.get("x-linked-etag") or headers.get("etag")
+        said = {
+            "commit": (headers.get("x-repo-commit"), self._pinned.revision),
+            "content": (etag and etag.removeprefix("W/").strip('"'), info.version),
+            "size": (headers.get("x-linked-size"), str(info.size_bytes)),
+        }
+        for what, (found, expected) in said.items():
+            if found and found != expected:
+                raise SourceChanged(
+                    f"{self._where(info)}: its {what} was {expected} in the listing and is {found} now; a commit never "
+                    "changes, so look at what stands between this service and the Hub",
+                    **self._details(info),
+                )
+
+    def _check_answer(self, answer: httpx2.Response, link: str, info: FileInfo, rest: "_Rest") -> None:
+        if answer.status_code in _REFUSED:
+            self._forget(info, link)
+            raise SourceUnavailable(
+                f"{self._where(info)}: the storage refused the Hub's link to it ({answer.status_code}); it may have "
+                "expired, or this machine's clock be wrong",
+                **self._details(info),
+            )
+        hf_raise_for_status(answer)
+        start, total = _extent(answer)
+        if start != rest.offset or "content-encoding" in answer.headers:
+            raise SourceError(
+                f"{self._where(info)}: asked for the bytes from {rest.offset} on, got them from {start} on, encoded as "
+                f"{answer.headers.get('content-encoding', 'they are')}; look for a proxy that takes Range away",
+                **self._details(info),
+            )
+        if total is not None and total != info.size_bytes:
+            raise SourceCorrupted(
+                f"{self._where(info)}: the Hub lists {info.size_bytes} bytes, its storage holds {total}",
+                **self._details(info),
+            )
+
+    def _forget(self, info: FileInfo, link: str) -> None:
+        with self._linking[info.name]:
+            if self._links.get(info.name) == link:  # and not another thread's newer one
+                del self._links[info.name]
+
+    @contextlib.contextmanager
+    def _foreign_errors(self, info: FileInfo) -> Iterator[None]:
+        try:
+            yield
+        except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+            raise source_error(error, self._where(info), **self._details(info)) from error
+
+    def _is_hub(self, url: str) -> bool:
+        return _origin(url) == self._hub
+
+    def _where(self, info: FileInfo) -> str:
+        return f"{self._pinned.uri}/{info.name}"
+
+    def _details(self, info: FileInfo) -> dict[str, str]:
+        return {"source": self._pinned.uri, "file": info.name}
+
+
+class _Rest:
+    """What of a range has not come yet."""
+
+    def __init__(self, offset: int, buffer: memoryview) -> None:
+        self.offset, self.buffer = offset, buffer
+
+    def take(self, block: bytes) -> bool:
+        """Put a block where it belongs; False once there is no room for more."""
+        count = min(len(block), len(self.buffer))
+        self.buffer[:count] = block[:count]
+        self.offset, self.buffer = self.offset + count, self.buffer[count:]
+        return count == len(block)
+
+
+def _extent(answer: httpx2.Response) -> tuple[int, int | None]:
+    """Return where a body begins in its file, and the file's size where that is said.
+
+    Source: RFC 9110, section 14.4. A server may ignore Range and answer 200 with the whole file.
+    """
+    found = _CONTENT_RANGE.fullmatch(answer.headers.get("content-range", ""))
+    if answer.status_code == 206 and found is not None:
+        return int(found["start"]), int(found["total"]) if found["total"] != "*" else None
+    length = answer.headers.get("content-length", "")
+    return 0, int(length) if length.isdecimal() else None
+
+
+def _origin(url: str) -> tuple[str, str, int | None]:
+    parts = httpx2.URL(url)
+    return parts.scheme, parts.host, parts.port

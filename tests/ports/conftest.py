@@ -1,0 +1,88 @@
+"""Places of each kind, their servers started once, and clients that do not wait between two tries."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import stamina
+from huggingface_hub import constants
+from huggingface_hub.utils import close_session
+
+from tests.ports.hub_place import hub_place
+from tests.ports.places import LocalPlace, Place
+from tests.ports.s3_place import s3_place
+from tests.s3_servers import MotoServer, SwiftServer, moto_server, swift_server
+
+REMOTE = ("s3", "hub")
+KINDS = ("local", *REMOTE)
+ATTEMPTS = 4
+
+NewPlace = Callable[[str], Place]
+
+
+@pytest.fixture(scope="package")
+def moto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MotoServer]:
+    """It believes any signature."""
+    with moto_server(tmp_path_factory.mktemp("moto")) as server:
+        yield server
+
+
+@pytest.fixture(scope="package")
+def swift(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SwiftServer]:
+    """It checks signatures, and states no checksum but MD5."""
+    with swift_server(tmp_path_factory.mktemp("swift")) as server:
+        yield server
+
+
+@pytest.fixture(autouse=True)
+def hurry(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """Let each thing be tried a few times without waiting, and the Hub's client leave nothing behind."""
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr("huggingface_hub.utils._http.time", SimpleNamespace(sleep=lambda _: None))
+    with stamina.set_testing(True, attempts=ATTEMPTS, cap=True):
+        yield
+    close_session()
+
+
+@pytest.fixture
+def new_place(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[NewPlace]:
+    """Make places; of several, the last says whether the Hub's client uploads to Xet, which a process does or not."""
+    with contextlib.ExitStack() as stack:
+
+        def make(kind: str) -> Place:
+            folder = tmp_path / f"{kind}-{len(list(tmp_path.iterdir()))}"
+            monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", kind != "xet")
+            match kind:
+                case "local":
+                    return LocalPlace(folder)
+                case "s3":
+                    return stack.enter_context(s3_place(request.getfixturevalue("moto")))
+                case "swift":
+                    return stack.enter_context(s3_place(request.getfixturevalue("swift")))
+            return stack.enter_context(hub_place(folder, xet=kind == "xet"))
+
+        yield make
+
+
+@pytest.fixture(params=KINDS)
+def place(request: pytest.FixtureRequest, new_place: NewPlace) -> Place:
+    """An empty place of each kind; a test asks for `swift` and `xet` where they may differ from `s3` and `hub`."""
+    return new_place(request.param)
+
+
+@pytest.fixture(params=REMOTE)
+def remote(request: pytest.FixtureRequest, new_place: NewPlace) -> Place:
+    """An empty place of each kind behind HTTP."""
+    return new_place(request.param)
+
+
+@pytest.fixture
+def scratch(tmp_path: Path) -> Path:
+    """An empty folder for scratch files."""
+    folder = tmp_path / "scratch"
+    folder.mkdir()
+    return folder

@@ -5,7 +5,8 @@ BIN := $(VENV)/bin
 export VENV
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types imports format check api-without-torch bench demo-pair system-packages clean
+.PHONY: help demo test lint types imports format check api-without-torch bench bench-registries demo-pair
+.PHONY: system-packages swift clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /|/' | column -t -s '|'
@@ -13,7 +14,7 @@ help: ## List the targets
 demo: $(VENV)/.demo ## Start the service, sweep λ = 0 … 1 over the demo pair, show the outputs, stop everything
 	$(BIN)/python infra/demo/run.py
 
-test: $(VENV)/.dev system-packages ## Run the test suite
+test: $(VENV)/.dev system-packages swift ## Run the test suite
 	$(BIN)/pytest
 
 check: lint types imports ## Lint, types, import rules
@@ -43,11 +44,17 @@ bench: $(VENV)/.dev ## Measure a sweep against cp, openssl, a plain loop and mer
 demo-pair: $(VENV)/.dev ## Train the demo pair again into ./demo-out/pair (15 minutes on two cores)
 	$(BIN)/python -m infra.demo.training demo-out/pair
 
+bench-registries: $(VENV)/.dev swift ## Measure S3 to S3 and Hub to Hub against download, merge, upload (8 GB of disk)
+	$(BIN)/python -m tests.bench.registry_bench $(BENCH)
+
+swift: $(VENV)/.dev
+	@$(BIN)/python -m tests.swift_install
+
 system-packages: $(VENV)/.dev
 	@bash infra/ci/system_packages.sh
 
 clean: ## Remove what demo and tests made
-	rm -rf $(VENV) .bench demo-out .crossfade .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .bench .swift demo-out .crossfade .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

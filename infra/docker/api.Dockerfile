@@ -17,13 +17,14 @@ heavy = [name for name in ('torch', 'numpy', 'safetensors') if find_spec(name)];
 assert not heavy, f'the API image must not hold {heavy}'"
 
 FROM ${BASE}
-# The folder gives a fresh outputs volume its owner.
+# The folders give fresh volumes their owner.
 RUN useradd --uid 10001 --user-group --no-create-home --shell /usr/sbin/nologin crossfade \
-    && install --directory --owner 10001 --group 10001 /srv/outputs
+    && install --directory --owner 10001 --group 10001 /srv/outputs /srv/scratch
 COPY --from=build /opt/crossfade /opt/crossfade
 ENV PATH=/opt/crossfade/bin:${PATH} \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
+    HF_HOME=/tmp/huggingface \
     CROSSFADE_API_PORT=8000
 WORKDIR /srv
 USER 10001:10001

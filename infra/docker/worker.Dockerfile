@@ -14,14 +14,15 @@ RUN python3 -m venv /opt/crossfade \
     && /opt/crossfade/bin/pip install --no-cache-dir --constraint "${CONSTRAINTS}" ".[worker]"
 
 FROM ${BASE}
-# The folder gives a fresh outputs volume its owner.
+# The folders give fresh volumes their owner.
 RUN useradd --uid 10001 --user-group --no-create-home --shell /usr/sbin/nologin crossfade \
-    && install --directory --owner 10001 --group 10001 /srv/outputs
+    && install --directory --owner 10001 --group 10001 /srv/outputs /srv/scratch
 COPY --from=build /opt/crossfade /opt/crossfade
 # SIGTERM as SIGQUIT: Celery's soft shutdown, which gives a running unit back instead of waiting minutes for its end.
 ENV PATH=/opt/crossfade/bin:${PATH} \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
+    HF_HOME=/tmp/huggingface \
     REMAP_SIGTERM=SIGQUIT
 WORKDIR /srv
 USER 10001:10001

@@ -108,7 +108,7 @@ class Sink(Protocol):
         """
 
     def check_room(self, file_bytes: int, files: int) -> None:
-        """Say early whether a unit that writes `files` files of `file_bytes` each at once has room on this machine.
+        """Say before a job is accepted whether its units, each writing `files` files of `file_bytes`, have room here.
 
         Raises:
             ScratchTooSmall: They pass through local scratch, and its disk is too full for the units under way at once.

@@ -1,4 +1,4 @@
-"""What one does without a streaming service: fetch both parents, and later send the outputs, by the registry's own client.
+"""What one does without a service: fetch both parents, and later send the outputs, by the registry's own client.
 
 The process behind two of the three steps of the other contestant; it prints the seconds that the client took, without
 those of starting Python. As parallel as each client can be told to be. Usage, with the registry's own variables in the

@@ -21,7 +21,7 @@ _LAST_WORDS: Final = 2000
 
 @dataclass(frozen=True)
 class Streamed:
-    """One job of ours: what it took, what the registry counted meanwhile, the CPU seconds of the registry's processes."""
+    """One job of ours: what it took, what the registry counted meanwhile, the CPU time of the registry's processes."""
 
     job: Job
     counts: Counts
@@ -30,7 +30,7 @@ class Streamed:
 
 @dataclass(frozen=True)
 class Steps:
-    """The other way: seconds of each step, without the start of its process; and the SHA-256 of each output's shards."""
+    """The other way: seconds of each step, without the start of its process; SHA-256 of the shards of each output."""
 
     fetch_seconds: float
     merge_seconds: float

@@ -111,12 +111,13 @@ def test_the_migration_needs_the_database_url_and_nothing_else():
 
 
 @pytest.mark.parametrize("name", SETTINGS)
-def test_models_are_mounted_read_only_and_outputs_writable_where_the_settings_say(name):
+def test_models_are_mounted_read_only_and_what_is_written_writable_where_the_settings_say(name):
     environment = SERVICES[name]["environment"]
     roots = json.loads(environment["CROSSFADE_ROOTS"]).values()
     destinations = [destination["path"] for destination in json.loads(environment["CROSSFADE_DESTINATIONS"]).values()]
     mounts = {mount["target"]: mount.get("read_only", False) for mount in SERVICES[name]["volumes"]}
-    assert mounts == dict.fromkeys(roots, True) | dict.fromkeys(destinations, False)
+    written = [*destinations, environment["CROSSFADE_SCRATCH"]]
+    assert mounts == dict.fromkeys(roots, True) | dict.fromkeys(written, False)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import TYPE_CHECKING
 
 import pytest
 import stamina
@@ -14,6 +15,9 @@ from tests.ports.hub_place import hub_place
 from tests.ports.places import LocalPlace, Place
 from tests.ports.s3_place import s3_place
 from tests.s3_servers import MotoServer, SwiftServer, moto_server, swift_server
+
+if TYPE_CHECKING:
+    from types_boto3_s3 import S3Client
 
 REMOTE = ("s3", "hub")
 KINDS = ("local", *REMOTE)
@@ -34,6 +38,20 @@ def swift(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SwiftServer]:
     """It checks signatures, and states no checksum but MD5."""
     with swift_server(tmp_path_factory.mktemp("swift")) as server:
         yield server
+
+
+@pytest.fixture(scope="package")
+def moto_client(moto: MotoServer) -> Iterator["S3Client"]:
+    """Made once: to make one takes longer than most tests."""
+    with contextlib.closing(moto.client()) as client:
+        yield client
+
+
+@pytest.fixture(scope="package")
+def swift_client(swift: SwiftServer) -> Iterator["S3Client"]:
+    """The same for Swift."""
+    with contextlib.closing(swift.client()) as client:
+        yield client
 
 
 @pytest.fixture(autouse=True)
@@ -59,10 +77,10 @@ def new_place(
             match kind:
                 case "local":
                     return LocalPlace(folder)
-                case "s3":
-                    return stack.enter_context(s3_place(request.getfixturevalue("moto")))
-                case "swift":
-                    return stack.enter_context(s3_place(request.getfixturevalue("swift")))
+                case "s3" | "swift":
+                    server = "moto" if kind == "s3" else "swift"
+                    fixtures = (request.getfixturevalue(name) for name in (server, f"{server}_client"))
+                    return stack.enter_context(s3_place(*fixtures))
             return stack.enter_context(hub_place(folder, xet=kind == "xet"))
 
         yield make

@@ -1,6 +1,7 @@
 """A bucket on a real S3 server, behind a proxy that counts and misbehaves."""
 
 import contextlib
+import uuid
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -28,17 +29,16 @@ class S3Place(RemotePlace):
     """A bucket of its own.
 
     Args:
-        server: Of which everything is looked at directly.
-        proxy: Through which the service reaches it.
-        client: Of the server.
-        secret_key: What the service is told; the server's own unless given.
+        proxy: Through which the service reaches the server.
+        client: Of the server itself; it does what others do, and looks at everything.
+        user: Whose keys the service has.
     """
 
-    def __init__(self, server: S3Server, proxy: HttpProxy, client: "S3Client", secret_key: str | None = None) -> None:
-        self._server, self._proxy, self._client = server, proxy, client
-        self._secret_key = secret_key or server.secret_key
-        self._bucket = server.new_bucket()
-        self.secrets = (self._secret_key,)
+    def __init__(self, proxy: HttpProxy, client: "S3Client", user: S3Server) -> None:
+        self._proxy, self._client, self._user = proxy, client, user
+        self._bucket = f"test-{uuid.uuid4().hex[:12]}"
+        client.create_bucket(Bucket=self._bucket)
+        self.secrets = (user.secret_key,)
 
     def reading(self) -> dict[str, Any]:
         bucket = {**self._access(), "bucket": self._bucket}
@@ -48,7 +48,7 @@ class S3Place(RemotePlace):
         return {"kind": "s3", **self._access(), "bucket": self._bucket, "prefix": OUTPUTS, "part_bytes": PART_BYTES}
 
     def credentials(self) -> dict[str, Any]:
-        return {"s3-keys": {"access_key_id": self._server.access_key, "secret_access_key": self._secret_key}}
+        return {"s3-keys": {"access_key_id": self._user.access_key, "secret_access_key": self._user.secret_key}}
 
     def put(self, name: str, folder: Path) -> str:
         for path in folder.rglob("*"):
@@ -125,7 +125,7 @@ class S3Place(RemotePlace):
 
 
 @contextlib.contextmanager
-def s3_place(server: S3Server, secret_key: str | None = None) -> Iterator[S3Place]:
+def s3_place(server: S3Server, client: "S3Client", *, user: S3Server | None = None) -> Iterator[S3Place]:
     """Make an empty bucket, and a proxy before its server."""
-    with HttpProxy(server.endpoint_url) as proxy, contextlib.closing(server.client()) as client:
-        yield S3Place(server, proxy, client, secret_key)
+    with HttpProxy(server.endpoint_url) as proxy:
+        yield S3Place(proxy, client, user or server)

@@ -100,13 +100,11 @@ class RunUnit:
         lease = UnitLease(self._store, self._clock, unit, self._settings.lease_seconds)
         with open_sources(pinned_sources(job), self._open_source) as sources:
             shard, order = ShardPlan.from_record(unit.shard), Order.of(job.spec, job.id)
-            sink = self._open_sink(job.spec, job.id)
-            sink.check_room(shard.size_bytes, len(order.outputs))
             return stream_shard(
                 shard,
                 Parents(sources, pinned_files(job.plan_summary or {})),
                 order,
-                sink,
+                self._open_sink(job.spec, job.id),
                 resources=self._settings.resources,
                 on_tick=lease.tick,
             )

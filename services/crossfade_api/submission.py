@@ -14,6 +14,7 @@ from crossfade_core.job import Job, JobId, JobState, Phase, state_on_cancel
 from crossfade_core.messages import PLAN, PUBLISH, TaskName
 from crossfade_core.plan import MergePlan
 from crossfade_core.spec import MergeSpec
+from crossfade_registries.acceptance import check_outputs
 from crossfade_registries.layout import plan_spec
 
 log = structlog.get_logger()
@@ -66,10 +67,7 @@ def cancel_job(job: Job, adapters: Adapters) -> Job:
 def _check_outputs(spec: MergeSpec, plan: MergePlan, adapters: Adapters) -> None:
     # The store gives the real id later; a random one is as free wherever {job} stands in the template.
     probe = JobId(uuid.uuid4().hex)
-    sink = adapters.open_sink(spec, probe)
-    sink.check_room(plan.largest_shard_bytes, len(spec.lambdas))
-    for name in spec.output_names(probe):
-        sink.check_free(name)
+    check_outputs(adapters.open_sink(spec, probe), spec.output_names(probe), plan)
 
 
 def _send(task: TaskName, job_id: JobId, adapters: Adapters) -> None:

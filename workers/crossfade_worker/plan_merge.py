@@ -8,6 +8,7 @@ from crossfade_core.errors import CheckpointError, IllegalTransition, PlanRefuse
 from crossfade_core.job import Job, JobId, JobState, Phase, UnitState
 from crossfade_core.messages import PUBLISH, UNIT
 from crossfade_core.ports import JobStore, OpenSink, OpenSource, TaskQueue
+from crossfade_registries.acceptance import check_outputs
 from crossfade_registries.layout import SourcedPlan, plan_spec
 from crossfade_worker.lease import control_lease
 from crossfade_worker.plan_record import new_units, plan_summary
@@ -68,8 +69,5 @@ class PlanMerge:
 
     def _check(self, job: Job) -> SourcedPlan:
         sourced = plan_spec(job.spec, self._open_source)
-        sink = self._open_sink(job.spec, job.id)
-        sink.check_room(sourced.plan.largest_shard_bytes, len(job.spec.lambdas))
-        for name in job.spec.output_names(job.id):
-            sink.check_free(name)
+        check_outputs(self._open_sink(job.spec, job.id), job.spec.output_names(job.id), sourced.plan)
         return sourced

@@ -101,6 +101,7 @@ def moto_server(folder: Path) -> Iterator[MotoServer]:
     """
     (port,) = _free_ports(1)
     command = [sys.executable, "-m", "moto.server", "--host", "127.0.0.1", "--port", str(port)]
+    folder.mkdir(parents=True, exist_ok=True)
     with _running([Child("moto", command, os.environ)], [port], folder):
         yield MotoServer(f"http://127.0.0.1:{port}", "test-access-key", "test-secret-key")
 
@@ -113,6 +114,7 @@ def swift_server(folder: Path) -> Iterator[SwiftServer]:
         ProgramMissing: Swift is not installed and could not be.
         RuntimeError: The file system has none, or a server did not start; the message ends with its log.
     """
+    folder.mkdir(parents=True, exist_ok=True)
     _need_attributes(folder)
     programs = swift_programs()
     names = (*STORAGE_SERVERS, "proxy")

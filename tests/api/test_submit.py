@@ -1,6 +1,9 @@
 """POST /v1/merges: what is accepted, what is refused before any work, and that refusals leave no trace."""
 
 import json
+import os
+import shutil
+from pathlib import Path
 
 import pytest
 from structlog.testing import capture_logs
@@ -135,3 +138,31 @@ def test_a_body_that_is_no_json_object_is_told_so(deployment, body, content_type
     (error,) = answer.json()["errors"]
     assert error["pointer"] == "#"
     assert message in error["message"]
+
+
+def write_hole(folder: Path, elements: int) -> None:
+    """Write a checkpoint of one tensor that takes no room."""
+    folder.mkdir()
+    header = {"weight": {"dtype": "F32", "shape": [elements], "data_offsets": [0, elements * 4]}}
+    text = json.dumps(header).encode()
+    file = folder / "model.safetensors"
+    file.write_bytes(len(text).to_bytes(8, "little") + text)
+    os.truncate(file, 8 + len(text) + elements * 4)
+
+
+def test_a_job_for_whose_shards_the_scratch_has_no_room_is_refused_with_both_figures(deploy, environment, tmp_path):
+    hub = {"kind": "hub", "namespace": "acme", "endpoint": "http://127.0.0.1:1", "credential": "hub"}
+    deployment = deploy(
+        destinations={**environment["destinations"], "sweeps": hub},
+        credentials={"hub": {"token": "hf_s3cr3t"}},
+        units_at_once=1024,
+        scratch=str(tmp_path),
+    )
+    elements = shutil.disk_usage(tmp_path).free // (1024 * 64 * 4) + 1
+    for side in ("base", "instruct"):
+        shutil.rmtree(deployment.models / side)
+        write_hole(deployment.models / side, elements)
+    body = {**SPEC, "destination": "sweeps", "lambdas": [number / 64 for number in range(64)]}
+    problem = assert_refused(deployment, body, 507, "scratch_too_small")
+    assert problem["details"]["needed_bytes"] > problem["details"]["free_bytes"]
+    assert "hf_s3cr3t" not in json.dumps(problem)

@@ -1,11 +1,13 @@
 """A unit belongs to one worker at a time, and whoever comes late or stops early does no harm."""
 
+import time
+
 import pytest
 
 from crossfade_core.errors import JobCancelled, LeaseLost, StoreUnavailable
 from crossfade_core.job import UnitState
 from crossfade_core.messages import PUBLISH, UNIT
-from crossfade_worker.lease import UnitLease
+from crossfade_worker.lease import UnitLease, control_lease
 from crossfade_worker.run_unit import MAX_ATTEMPTS
 from tests.worker.deployment import LEASE_SECONDS
 
@@ -162,6 +164,36 @@ def test_store_away_during_a_unit_does_not_disturb_it(deployment):
     deployment.run_unit(unit.id)
     assert deployment.store.renewed.is_set()
     assert stored(deployment, unit).state is UnitState.DONE
+
+
+def test_control_lease_is_kept_while_its_work_lasts_however_long(deployment, monkeypatch):
+    monkeypatch.setattr("crossfade_worker.lease.CONTROL_LEASE_SECONDS", 0.3)
+    job = deployment.submit()
+    renewals = []
+    lease_job = deployment.store.lease_job
+
+    def counted(*arguments):
+        deployment.clock.advance(0.1)
+        renewals.append(arguments)
+        return lease_job(*arguments)
+
+    monkeypatch.setattr(deployment.store, "lease_job", counted)
+    with control_lease(deployment.store, job.id, "control-1") as is_held:
+        assert is_held
+        deadline = time.monotonic() + 30
+        while len(renewals) < 8 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert len(renewals) >= 8
+        assert not lease_job(job.id, "control-2", 60)
+    assert lease_job(job.id, "control-2", 60)
+
+
+def test_control_lease_that_another_process_holds_is_not_kept(deployment):
+    job = deployment.submit()
+    assert deployment.store.lease_job(job.id, "control-2", 60)
+    with control_lease(deployment.store, job.id, "control-1") as is_held:
+        assert not is_held
+    assert not deployment.store.lease_job(job.id, "control-1", 60)
 
 
 def test_worker_told_to_stop_gives_its_unit_back_at_once(deployment):

@@ -46,6 +46,9 @@ class HubDownload:
         self._session = open_session(silence_seconds=SILENCE_SECONDS)
         self._links: dict[str, str] = {}
         self._linking = {name: threading.Lock() for name in files}
+        self._under_way = 0
+        self._is_closed = False
+        self._closing = threading.Lock()
 
     def fetch(self, file: str, offset: int, buffer: memoryview) -> None:
         """Fill `buffer` from byte `offset` of a file of the commit, going on where a transfer broke.
@@ -54,17 +57,42 @@ class HubDownload:
             SourceError: Reading failed, also after trying again.
         """
         info, rest = self._files[file], _Rest(offset, buffer)
-        retried(lambda: self._fetch_rest(info, rest), self._patience)
+        with self._open():
+            retried(lambda: self._fetch_rest(info, rest), self._patience)
 
     def close(self) -> None:
-        """Close every connection."""
-        self._session.close()
+        """Let fetches under way end with an error soon; the last of them closes the connections."""
+        with self._closing:
+            self._is_closed = True
+            self._close_unused()
+
+    @contextlib.contextmanager
+    def _open(self) -> Iterator[None]:
+        with self._closing:
+            self._under_way += 1
+        try:
+            yield
+        finally:
+            with self._closing:
+                self._under_way -= 1
+                self._close_unused()
+
+    def _close_unused(self) -> None:
+        # A session that is closed while another thread connects loses that connection without closing it.
+        if self._is_closed and self._under_way == 0:
+            self._session.close()
+
+    def _check_open(self, info: FileInfo) -> None:
+        if self._is_closed:
+            raise SourceError(f"{self._where(info)}: closed while it was read", **self._details(info))
 
     def _fetch_rest(self, info: FileInfo, rest: "_Rest") -> None:
+        self._check_open(info)
         link = self._link(info)
         with self._foreign_errors(info), self._get(link, rest) as answer:
             self._check_answer(answer, link, info, rest)
             for block in answer.iter_raw():
+                self._check_open(info)
                 if not rest.take(block):
                     break
         if rest.buffer:

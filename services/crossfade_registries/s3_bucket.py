@@ -9,7 +9,7 @@ from typing import Any, Final, TypeVar
 from botocore.exceptions import BotoCoreError, ClientError
 from urllib3.exceptions import HTTPError
 
-from crossfade_core.errors import StagedFileCorrupted, StagedFileLost
+from crossfade_core.errors import SinkError, StagedFileCorrupted, StagedFileLost
 from crossfade_registries.retrying import Patience, retried
 from crossfade_registries.s3_checksums import Checksum
 from crossfade_registries.s3_client import S3Client, sink_error
@@ -100,7 +100,10 @@ class Bucket:
             request["Range"] = f"bytes={span[0]}-{span[1] - 1}"
 
         def receive() -> bytes:
-            return self._client.get_object(**request)["Body"].read()
+            answer = self._client.get_object(**request)
+            if span is not None and answer["ContentLength"] != span[1] - span[0]:
+                raise SinkError(f"{self.uri(key)}: the store answered {request['Range']} with other bytes", key=key)
+            return answer["Body"].read()
 
         try:
             return self._ask(key, receive)

@@ -114,8 +114,9 @@ class S3Sink:
         if not folder.holds(self._job_id, files):
             publication = Publication(folder, self._staging, self._job_id, files=files)
             self._claim(folder)
-            publication.clear()
-            publication.write()
+            if not folder.holds(self._job_id, files):  # else another process of this job was quicker
+                publication.clear()
+                publication.write()
         self._claims.release(name)
         return folder.uri
 

@@ -6,9 +6,13 @@ and of the other way no start of an interpreter is counted. The other way uses e
 as it goes, and `crossfade merge` between. Only ratios mean anything on another machine, and only where the rate is what
 limits: the registries' processes share the cores with whoever is measured.
 
-The modules: `registry_servers` (the registries), `registry_service` (ours), `registry_client` (their clients),
-`registry_contestants` (both ways), `watch` (memory, scratch), `registry_report` (goals, tables).
-Needs 20 GB of scratch.
+At best one pass takes as long as the longer of both directions, and the other way as long as their sum and the merge.
+Two λ send as much as is fetched, so there the ratio can come near 1/2; with one or three of them 2/3 and 3/5 are its
+limit at low rates, whatever the code.
+
+The modules: `registry_servers` and `registries` (start them, ask them), `registry_service` (ours), `registry_client`
+(their clients), `registry_contestants` (both ways), `watch` (memory, scratch), `registry_report` (goals, tables). Needs
+15 GB of disk.
 """
 
 import argparse
@@ -26,6 +30,7 @@ from tests.bench.contestants import inner_lambdas
 from tests.bench.registry_contestants import SMALL, Runs, Steps, Streamed, parents
 from tests.bench.registry_report import Found, report
 from tests.bench.registry_servers import hub_registry, s3_registry
+from tests.bench.registry_service import service
 
 FULL: Final = "full"
 HALF: Final = "half"
@@ -57,7 +62,7 @@ def main() -> None:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", type=int, default=1000, metavar="MB", help="of each parent (default 1000)")
-    parser.add_argument("--lambdas", type=int, default=3, help="how many (default 3)")
+    parser.add_argument("--lambdas", type=int, default=2, help="how many (default 2)")
     parser.add_argument("--workers", type=int, default=2, help="processes that merge (default 2)")
     parser.add_argument("--rounds", type=int, default=1, help="back and forth (default 1)")
     parser.add_argument("--registry", choices=_REGISTRIES, nargs="+", default=list(_REGISTRIES))
@@ -91,9 +96,12 @@ def _measure(folder: Path, pairs: Pairs, options: argparse.Namespace, where: tup
     lambdas, rate = inner_lambdas(options.lambdas), rate_mb * 1e6 or None
     folder.mkdir()
     try:
-        with _REGISTRIES[kind](folder, named, rate) as registry:
-            _say(f"{registry.name}, {rate_mb:g} MB/s each way: planning, and half the size")
-            runs = Runs(registry, lambdas, options.workers, folder)
+        with (
+            _REGISTRIES[kind](folder, named, rate) as registry,
+            service(folder / "service", registry, options.workers) as running,
+        ):
+            _say(f"{registry.name}, {rate_mb:g} MB/s each way: a small job, planning, half the size")
+            runs = Runs(registry, running, lambdas, folder)
             planning, half = runs.plan_only(FULL), runs.stream(HALF, HALF)
             ours, theirs = _contest(runs, options.rounds)
             _say("comparing")

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from tests.bench.registry_servers import Counts, Registry
-from tests.bench.registry_service import CLI, Job, client_environment, service
+from tests.bench.registries import Counts, Registry
+from tests.bench.registry_service import CLI, Job, Service, client_environment
 from tests.bench.watch import cpu_seconds
 
 SMALL: Final = "small"
@@ -62,27 +62,21 @@ class Runs:
 
     Args:
         registry: Which; holds the pairs.
+        running: A service that reads and writes it; does a small job first, as a service has.
         lambdas: Of every run.
-        workers: How many merge.
-        folder: Where the runs put what they keep; removed after each.
+        folder: Where the other way puts what it keeps; removed after each run.
     """
 
-    def __init__(self, registry: Registry, lambdas: Sequence[float], workers: int, folder: Path) -> None:
-        self._registry, self._lambdas, self._workers, self._folder = registry, lambdas, workers, folder
+    def __init__(self, registry: Registry, running: Service, lambdas: Sequence[float], folder: Path) -> None:
+        self._registry, self._service, self._lambdas, self._folder = registry, running, lambdas, folder
+        running.warm_up(*self._uris(SMALL))
 
     def stream(self, pair: str, name: str) -> Streamed:
-        """Merge with a service of its own that has done a small job before."""
-        folder = self._new_folder(name)
-        try:
-            with service(folder, self._registry, self._workers) as running:
-                running.warm_up(*self._uris(SMALL))
-                self._registry.clear()
-                before = cpu_seconds(self._registry.pids)
-                job = running.merge(*self._uris(pair), self._lambdas, output_name=f"{name}-{{lambda}}")
-                used = cpu_seconds(self._registry.pids) - before
-                return Streamed(job, self._registry.counts(), used)
-        finally:
-            shutil.rmtree(folder)
+        """Merge with the service."""
+        self._registry.clear()
+        before = cpu_seconds(self._registry.pids)
+        job = self._service.merge(*self._uris(pair), self._lambdas, output_name=f"{name}-{{lambda}}")
+        return Streamed(job, self._registry.counts(), cpu_seconds(self._registry.pids) - before)
 
     def take_steps(self, pair: str, name: str) -> Steps:
         """Fetch, merge, send."""

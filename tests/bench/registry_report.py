@@ -22,6 +22,8 @@ _MIB: Final = 1 << 20
 _READ_AHEAD_BYTES: Final = 2 * 5 * 8 * _MIB
 """Of two sources: four blocks on their way and one being read."""
 _PART_BYTES: Final = 8 * _MIB
+_SMALL_FILES_BYTES: Final = 1 << 16
+"""Sockets and the like that libraries put into the temporary folder."""
 _CLIENTS_BYTES: Final = 32 * _MIB
 """What connections, and the libraries that speak through them, may need on top."""
 
@@ -69,9 +71,9 @@ class Found:
 
     @property
     def scratch_bound_bytes(self) -> int:
-        """Units at once × λ × the largest shard on a Hub, nothing on S3."""
+        """Units at once × λ × the largest shard on a Hub; no shard on S3."""
         if self.registry == "S3":
-            return 0
+            return _SMALL_FILES_BYTES
         largest = max(file.stat().st_size for file in self.parents[0].glob("*.safetensors"))
         return self.workers * len(self.published) * largest
 

@@ -14,7 +14,8 @@ import httpx
 import psutil
 
 from crossfade_cli.processes import Child, RunningChild
-from tests.bench.registry_servers import OUTPUTS, START_SECONDS, Registry, announced
+from tests.bench.registries import OUTPUTS, Registry
+from tests.bench.registry_servers import START_SECONDS, announced
 from tests.bench.watch import ScratchWatch, cpu_seconds, peak_bytes, resident_bytes, restart_peak
 
 CLI: Final = str(Path(sys.executable).with_name("crossfade"))
@@ -33,7 +34,7 @@ class Job:
         outputs: Names, in the order of λ.
         output_bytes: Of all files of all outputs.
         shards: SHA-256 of each output's shards, as the service states them.
-        above_idle_bytes: By how much the merge worker that needed most grew at most.
+        above_idle_bytes: Most that a merge worker held beyond what it held after the small job.
         peak_bytes: Most that a merge worker held, the interpreter and its libraries included.
         scratch_bytes: Most room that files in scratch took at one time.
         cpu_seconds: Of all the service's processes.
@@ -64,6 +65,7 @@ class Service:
     def __init__(self, url: str, serve: RunningChild, folder: Path, *, scratch: Path, workers: int) -> None:
         self._client = httpx.Client(base_url=url, trust_env=False, timeout=START_SECONDS)
         self._serve, self._state, self._scratch, self._workers = serve, folder, scratch, workers
+        self._idle: dict[int, int] = {}
 
     def warm_up(self, base: str, instruct: str) -> None:
         """Run small jobs until every merge worker has done a unit, and loaded what it needs for that.
@@ -74,6 +76,7 @@ class Service:
         logs = [self._state / "logs" / f"merge{number}.log" for number in range(1, self._workers + 1)]
         for _ in range(WARM_UPS):
             if all("unit.done" in log.read_text() for log in logs):
+                self._idle = {pid: resident_bytes(pid) for pid in self._merging()}
                 return
             self._run({"base": base, "instruct": instruct, "lambdas": [0.5], "overwrite": True})
         raise RuntimeError(
@@ -81,12 +84,10 @@ class Service:
         )
 
     def merge(self, base: str, instruct: str, lambdas: Sequence[float], *, output_name: str) -> Job:
-        """Run a job and measure it."""
+        """Run a job and measure it; its memory against what the workers held after `warm_up`."""
         spec = {"base": base, "instruct": instruct, "lambdas": list(lambdas), "output_name": output_name}
-        workers = self._merging()
         everybody = [process.pid for process in psutil.Process(self._serve.pid).children(recursive=True)]
-        idle = {pid: resident_bytes(pid) for pid in workers}
-        for pid in workers:
+        for pid in self._idle:
             restart_peak(pid)
         cpu_before = cpu_seconds(everybody)
         with ScratchWatch(everybody, self._scratch) as scratch:
@@ -100,8 +101,8 @@ class Service:
             outputs=list(files),
             output_bytes=sum(file["size_bytes"] for listed in files.values() for file in listed),
             shards=[_shards(listed) for listed in files.values()],
-            above_idle_bytes=max(peak_bytes(pid) - before for pid, before in idle.items()),
-            peak_bytes=max(map(peak_bytes, workers)),
+            above_idle_bytes=max(peak_bytes(pid) - before for pid, before in self._idle.items()),
+            peak_bytes=max(map(peak_bytes, self._idle)),
             scratch_bytes=scratch.most_bytes,
             cpu_seconds=cpu_seconds(everybody) - cpu_before,
         )

@@ -137,6 +137,12 @@ class Faults:
                 return rule.action
         return None
 
+    @property
+    def left(self) -> int:
+        """How many faults have still to happen, those without end left out."""
+        with self._lock:
+            return sum(rule.times for rule in self._rules if rule.times is not None)
+
     def clear(self) -> None:
         """Let nothing go wrong from here on."""
         with self._lock:

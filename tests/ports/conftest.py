@@ -12,7 +12,7 @@ from huggingface_hub import constants
 from huggingface_hub.utils import close_session
 
 from tests.ports.hub_place import hub_place
-from tests.ports.places import LocalPlace, Place
+from tests.ports.places import LocalPlace, Place, RemotePlace
 from tests.ports.s3_place import s3_place
 from tests.s3_servers import MotoServer, SwiftServer, moto_server, swift_server
 
@@ -69,21 +69,17 @@ def new_place(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[NewPlace]:
     """Make places; of several, the last says whether the Hub's client uploads to Xet, which a process does or not."""
+    made: list[Place] = []
     with contextlib.ExitStack() as stack:
 
         def make(kind: str) -> Place:
-            folder = tmp_path / f"{kind}-{len(list(tmp_path.iterdir()))}"
             monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", kind != "xet")
-            match kind:
-                case "local":
-                    return LocalPlace(folder)
-                case "s3" | "swift":
-                    server = "moto" if kind == "s3" else "swift"
-                    fixtures = (request.getfixturevalue(name) for name in (server, f"{server}_client"))
-                    return stack.enter_context(s3_place(*fixtures))
-            return stack.enter_context(hub_place(folder, xet=kind == "xet"))
+            made.append(_place(request, stack, kind, tmp_path / f"{kind}-{len(made)}"))
+            return made[-1]
 
         yield make
+        faults_left = sum(place.faults_left for place in made if isinstance(place, RemotePlace))
+        assert faults_left == 0, "a fault that the test relies on never happened"
 
 
 @pytest.fixture(params=KINDS)
@@ -104,3 +100,14 @@ def scratch(tmp_path: Path) -> Path:
     folder = tmp_path / "scratch"
     folder.mkdir()
     return folder
+
+
+def _place(request: pytest.FixtureRequest, stack: contextlib.ExitStack, kind: str, folder: Path) -> Place:
+    match kind:
+        case "local":
+            return LocalPlace(folder)
+        case "s3" | "swift":
+            server = "moto" if kind == "s3" else "swift"
+            fixtures = [request.getfixturevalue(name) for name in (server, f"{server}_client")]
+            return stack.enter_context(s3_place(*fixtures))
+    return stack.enter_context(hub_place(folder, xet=kind == "xet"))

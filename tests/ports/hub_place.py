@@ -87,9 +87,14 @@ class HubPlace(RemotePlace):
             "list": ("hub", "GET", "/revision/"),
             "read": ("storage", "GET", file),
             "send": send,
+            "send small": send,
             "publish": ("hub", "POST", f"{OUTPUTS}/{output}/commit/"),
         }[at]
         self.hub.fail(action, origin=origin, method=method, path_contains=path, skip=skip, times=times)
+
+    @property
+    def faults_left(self) -> int:
+        return self.hub.traffic.faults.left
 
     def heal(self) -> None:
         self.hub.traffic.faults.clear()

@@ -19,9 +19,9 @@ from tests.fakes.http_faults import Action
 DESTINATION = "outputs"
 """The destination's id, whichever place it means."""
 
-Moment = Literal["list", "read", "send", "publish"]
-"""With which requests something goes wrong: that list files, that carry a file's bytes here or there, or the last one
-of a publication, that makes it look whole."""
+Moment = Literal["list", "read", "send", "send small", "publish"]
+"""With which requests something goes wrong: that list files, that fetch a file's bytes, that send those of a large or of
+a small file, or the last one of a publication, that makes it look whole."""
 
 
 class Place(ABC):
@@ -96,10 +96,15 @@ class RemotePlace(Place):
             action: What.
             at: With which requests.
             output: Of `publish`, of which output.
-            file: Of `read` and `send`, with files whose names hold this.
+            file: Of `read` and `send`, with files whose names end like this, where requests tell.
             skip: Let so many such requests pass first.
             times: With so many; None for all until `heal`.
         """
+
+    @property
+    @abstractmethod
+    def faults_left(self) -> int:
+        """How many faults have still to happen, those without end left out."""
 
     @abstractmethod
     def heal(self) -> None:

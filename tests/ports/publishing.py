@@ -1,5 +1,6 @@
 """An output to publish, sinks that do, and what the places show of it."""
 
+import functools
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,6 +9,7 @@ from pathlib import Path
 from crossfade_core.job import JobId
 from crossfade_core.ports import Sink
 from crossfade_core.spec import MergeSpec
+from crossfade_registries.config import Registries
 from tests.ports.places import DESTINATION, Place, registries_of
 from tests.registries.staging import facts
 
@@ -38,20 +40,29 @@ PLANNED = facts(FILES)
 
 @dataclass(frozen=True)
 class Service:
-    """A service that publishes to a place."""
+    """A process of a service that publishes to a place."""
 
     place: Place
     scratch: Path
 
+    @functools.cached_property
+    def registries(self) -> Registries:
+        """The process's own."""
+        return registries_of(self.place, self.place, self.scratch)
+
+    def restarted(self) -> "Service":
+        """Return another process of the same service."""
+        return Service(self.place, self.scratch)
+
     def sink(self, job: JobId = JOB, *, overwrite: bool = False) -> Sink:
-        """Open the destination for a job as a new process would."""
+        """Open the destination for a job."""
         uris = {"base": "hf://acme/base", "instruct": "hf://acme/instruct"}
         spec = MergeSpec(**uris, destination=DESTINATION, lambdas=[0.5], overwrite=overwrite)
-        return registries_of(self.place, self.place, self.scratch).open_sink(spec, job)
+        return self.registries.open_sink(spec, job)
 
     def read(self, uri: str) -> dict[str, bytes]:
         """Return the files of what was published, read as a job would that names it as its source."""
-        source = registries_of(self.place, self.place, self.scratch).open_source(self.place.as_source(uri))
+        source = self.registries.open_source(self.place.as_source(uri))
         found = {name: bytearray(info.size_bytes) for name, info in source.files().items()}
         for name, content in found.items():
             source.read_into(name, 0, memoryview(content))

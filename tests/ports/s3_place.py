@@ -89,12 +89,17 @@ class S3Place(RemotePlace):
         method, path = {
             "list": ("GET", "list-type=2"),
             "read": ("GET", file),
-            "send": ("PUT", file),
+            "send": ("PUT", f"{file}?"),
+            "send small": ("PUT", f"{file}/"),
             "publish": ("PUT", f"{OUTPUTS}/{output}/lineage.json"),
         }[at]
         if isinstance(action, ShortAnswer):  # a store cannot announce less than the object's range has
             action = Disconnect(after_bytes=action.size_bytes)
         self._proxy.fail(action, method=method, path_contains=path, skip=skip, times=times)
+
+    @property
+    def faults_left(self) -> int:
+        return self._proxy.faults.left
 
     def heal(self) -> None:
         self._proxy.faults.clear()

@@ -5,8 +5,9 @@ import dataclasses
 import pytest
 
 from crossfade_core.errors import OutputExists, OutputNameUnsafe, SinkError, SinkUnavailable, StagedFileLost
+from crossfade_registries.s3_staging import STAGING
 from tests.registries.s3_sink.publishing import FILES, OLD, OTHER, SHARD, below
-from tests.registries.staging import facts, publish, stage
+from tests.registries.staging import JOB, facts, publish, stage
 
 STAGED = facts(FILES)
 
@@ -169,6 +170,7 @@ def test_commit_never_replaces_what_is_there(store, what):
     files = stage(sink, "tuned", FILES)
     with pytest.raises(OutputExists):
         sink.commit("tuned", files)
+    assert f"{STAGING}/claims/tuned/{JOB}" not in store.content()
     sink.discard()
     assert store.visible() == before
 

@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export VENV
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types imports format check api-without-torch bench bench-registries demo-pair
+.PHONY: help demo test test-slow lint types imports format check api-without-torch bench bench-registries demo-pair
 .PHONY: system-packages swift clean
 
 help: ## List the targets
@@ -15,7 +15,10 @@ demo: $(VENV)/.demo ## Start the service, sweep λ = 0 … 1 over the demo pair,
 	$(BIN)/python infra/demo/run.py
 
 test: $(VENV)/.dev system-packages swift ## Run the test suite
-	$(BIN)/pytest
+	$(BIN)/pytest -m 'not slow'
+
+test-slow: $(VENV)/.dev system-packages swift ## Run what takes minutes: faults at every request, between all registries
+	$(BIN)/pytest -m slow
 
 check: lint types imports ## Lint, types, import rules
 

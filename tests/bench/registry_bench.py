@@ -35,11 +35,12 @@ from tests.bench.registry_service import service
 FULL: Final = "full"
 HALF: Final = "half"
 _REGISTRIES: Final = {"hub": hub_registry, "s3": s3_registry}
+_INTERRUPTED: Final = 130
 _SHARDS: Final = 8
 _LEAST_SHARD_MB: Final = 20
 """What fits into one part of an upload takes another way into S3 than a shard does."""
 _SMALL_MB: Final = 38
-_SMALL_SHARD_MB: Final = 4
+_SMALL_SHARD_MB: Final = 20
 
 Pairs = Mapping[str, tuple[Path, Path]]
 
@@ -55,8 +56,10 @@ def main() -> None:
         for registry in options.registry:
             for rate in options.rate:
                 print(f"\n{report(_measure(scratch / 'run', pairs, options, (registry, rate)))}", flush=True)
+    except KeyboardInterrupt:
+        sys.exit(_INTERRUPTED)
     finally:
-        shutil.rmtree(scratch)
+        shutil.rmtree(scratch, ignore_errors=True)  # what was interrupted may still tidy up itself
 
 
 def _options() -> argparse.Namespace:
@@ -107,7 +110,7 @@ def _measure(folder: Path, pairs: Pairs, options: argparse.Namespace, where: tup
             _say("comparing")
             published = [registry.shards(name) for name in ours[-1].job.outputs]
     finally:
-        shutil.rmtree(folder)
+        shutil.rmtree(folder, ignore_errors=True)
     return Found(
         registry=registry.name,
         bytes_per_second=rate,

@@ -90,7 +90,7 @@ class Runs:
             shards = [_shards(folder / "out" / output) for output in names]
             return Steps(fetch_seconds, json.loads(said)["seconds"], send_seconds, shards)
         finally:
-            shutil.rmtree(folder)
+            shutil.rmtree(folder, ignore_errors=True)
 
     def plan_only(self, pair: str) -> Planning:
         """Plan as the service does, and nothing else."""

@@ -50,7 +50,7 @@ class HubPlace(RemotePlace):
         self.hub.push(f"{MODELS}/{name}", {file: content}, xet=self._xet)
 
     def visible(self) -> dict[str, bytes]:
-        repos = [self.hub.repo(id) for id in self.hub.repos() if id.startswith(f"{OUTPUTS}/")]
+        repos = [self.hub.repo(name) for name in self.hub.repos() if name.startswith(f"{OUTPUTS}/")]
         return {
             f"{repo.id.removeprefix(f'{OUTPUTS}/')}{'' if branch == 'main' else f'@{branch}'}/{path}": self.hub.read(
                 repo.id, path, branch
@@ -103,7 +103,9 @@ class HubPlace(RemotePlace):
         self.hub.remove_token(TOKEN)
 
     def read_bytes(self, name: str) -> Counter[str]:
-        return Counter({file: count for (repo, file), count in self.hub.bytes_read.items() if repo == f"{MODELS}/{name}"})
+        return Counter(
+            {file: count for (repo, file), count in self.hub.bytes_read.items() if repo == f"{MODELS}/{name}"}
+        )
 
     def asked(self) -> list[str]:
         return [asked.path for asked in self.hub.requests]

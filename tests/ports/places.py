@@ -20,8 +20,8 @@ DESTINATION = "outputs"
 """The destination's id, whichever place it means."""
 
 Moment = Literal["list", "read", "send", "send small", "publish"]
-"""With which requests something goes wrong: that list files, that fetch a file's bytes, that send those of a large or of
-a small file, or the last one of a publication, that makes it look whole."""
+"""With which requests something goes wrong: that list files, that fetch a file's bytes, that send a large file's or a
+small one's, or the last one of a publication, that makes it look whole."""
 
 
 class Place(ABC):
@@ -69,7 +69,9 @@ class Place(ABC):
 
     def published(self, name: str) -> dict[str, bytes]:
         """Return the visible files of one output by name."""
-        return {path.removeprefix(f"{name}/"): body for path, body in self.visible().items() if path.startswith(f"{name}/")}
+        return {
+            path.removeprefix(f"{name}/"): body for path, body in self.visible().items() if path.startswith(f"{name}/")
+        }
 
     @abstractmethod
     def as_source(self, uri: str) -> str:

@@ -38,6 +38,10 @@ THEIRS = {
 PLANNED = facts(FILES)
 
 
+IGNORED = "ignore:Use 'content=:DeprecationWarning"
+"""The Hub client's own, of how it hands files to its HTTP library."""
+
+
 @dataclass(frozen=True)
 class Service:
     """A process of a service that publishes to a place."""

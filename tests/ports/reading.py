@@ -3,13 +3,13 @@
 import contextlib
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from crossfade_core.ports import Source
 from crossfade_registries.config import Registries
-from tests.ports.places import Place, RemotePlace
+from tests.ports.places import Place, RemotePlace, registries_of
 
 SHARD = "model.safetensors"
 CONTENT = random.Random(1).randbytes(300_007)
@@ -37,7 +37,13 @@ class Model:
             yield source
 
 
-def write_folder(folder: Path, files: dict[str, bytes]) -> Path:
+def model_at(place: Place, folder: Path, files: Mapping[str, bytes] = FILES) -> Model:
+    """Put a checkpoint at a place; `folder` is for everything on this machine."""
+    uri = place.put("model", write_folder(folder / "checkpoint", files))
+    return Model(place, "model", uri, registries_of(place, place, folder))
+
+
+def write_folder(folder: Path, files: Mapping[str, bytes]) -> Path:
     """Write files, with one in a subfolder, and return the folder."""
     for name, content in {**files, BELOW: b"below the top"}.items():
         path = folder / name

@@ -111,7 +111,11 @@ class S3Place(RemotePlace):
         folder = f"/{self._bucket}/{MODELS}/{name}/"
         found = self._proxy.traffic.bytes_read.items()
         return Counter(
-            {path.removeprefix(folder): count for (how, path), count in found if how == "GET" and path.startswith(folder)}
+            {
+                path.removeprefix(folder): count
+                for (how, path), count in found
+                if how == "GET" and path.startswith(folder)
+            }
         )
 
     def asked(self) -> list[str]:

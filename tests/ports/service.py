@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+import random
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,18 @@ from crossfade_core.job import Job, UnitId
 from crossfade_engine.device import CpuDevice
 from crossfade_engine.merge_shard import Resources
 from crossfade_worker.run_unit import RunUnit, UnitSettings
-from tests.fakes.checkpoints import Pair
+from tests.fakes.checkpoints import Pair, small_files, write_checkpoint
 from tests.ports.places import DESTINATION, Place, registries_of
 from tests.worker.deployment import CHUNK_BYTES, LEASE_SECONDS, Deployment
 
 OUTPUT = "tuned-{lambda}"
 OF_THEIR_JOB = ("README.md", "lineage.json")
 """Files of an output that tell of its job and sources, and so differ from job to job."""
+
+
+LAMBDAS = (0.0, 0.5, 1.0)
+SHARD_BYTES = 12 << 20
+"""Of each shard of the large pair: more than two parts of an upload."""
 
 
 class PlacedDeployment(Deployment):
@@ -80,6 +86,45 @@ class PlacedDeployment(Deployment):
         """Return the lineage of every output."""
         found = self.destination.visible()
         return [json.loads(found[path]) for path in sorted(found) if path.endswith("/lineage.json")]
+
+
+def check_succeeds(
+    deployment: PlacedDeployment, expected: Mapping[str, str], *, lambdas: Sequence[float] = (0.5,), **changes: Any
+) -> None:
+    """Run a job, and hold that it leaves just the files that are expected of these λ, and nothing staged."""
+    job = deployment.run(lambdas=list(lambdas), **changes)
+    assert (job.state, job.error) == ("SUCCEEDED", None)
+    assert deployment.merged_files() == of_lambdas(expected, *lambdas)
+    assert deployment.destination.staged() == set()
+
+
+def of_lambdas(expected: Mapping[str, str], *lambdas: float) -> dict[str, str]:
+    """Return what is expected of some of the λ."""
+    names = tuple(OUTPUT.replace("{lambda}", f"{lam}/") for lam in lambdas)
+    return {path: sha256 for path, sha256 in expected.items() if path.startswith(names)}
+
+
+def write_large_pair(folder: Path) -> Pair:
+    """Write two shards a side, cut alike, of bf16 numbers below 2."""
+    chance = random.Random(5)
+    names = [f"model.layers.{number}.mlp.down_proj.weight" for number in range(4)]
+
+    def checkpoint(role: str) -> Path:
+        tensors = {name: ("BF16", (SHARD_BYTES // 4 // 1024, 1024), _finite(chance)) for name in names}
+        return write_checkpoint(folder / role, tensors, shards=[names[:2], names[2:]], extra_files=small_files(role))
+
+    return Pair(checkpoint("base"), checkpoint("instruct"))
+
+
+def tensors_of(shard: bytes) -> bytes:
+    """Return the bytes of a large shard behind its header, which an output has of its own."""
+    return shard[-SHARD_BYTES:]
+
+
+def _finite(chance: random.Random) -> bytes:
+    content = bytearray(chance.randbytes(SHARD_BYTES // 2))
+    content[1::2] = content[1::2].translate(bytes(byte & 0xBF for byte in range(256)))  # the exponent's first bit off
+    return bytes(content)
 
 
 def digests(files: Mapping[str, bytes]) -> dict[str, str]:

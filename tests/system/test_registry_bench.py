@@ -22,7 +22,11 @@ def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def printed(request: pytest.FixtureRequest, scratch: Path) -> str:
     command = [sys.executable, "-m", "tests.bench.registry_bench", "--size", str(SIZE_MB), "--registry", request.param]
     ended = subprocess.run(
-        [*command, "--rate", "0", "--folder", scratch], cwd=ROOT, capture_output=True, text=True, check=False
+        [*command, "--rate", "0", "--workers", "1", "--folder", scratch],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert ended.returncode == 0, ended.stderr
     return ended.stdout

@@ -103,6 +103,10 @@ class Store:
         )
         return S3Sink(client or self.rig.proxied, destination, job, overwrite=overwrite, patience=patience)
 
+    def straight_sink(self, job: JobId = JOB, *, overwrite: bool = False) -> S3Sink:
+        """Open a sink that does not go through the proxy."""
+        return self.sink(job, overwrite=overwrite, client=self.client)
+
     def content(self) -> dict[str, bytes]:
         """Return everything in the bucket, staging included, by what follows the destination's prefix."""
         keys = [entry["Key"] for entry in self.client.list_objects_v2(Bucket=self.bucket).get("Contents", [])]

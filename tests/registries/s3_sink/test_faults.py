@@ -4,11 +4,11 @@ import contextlib
 
 import pytest
 
-from crossfade_core.errors import SinkDenied, SinkError, SinkUnavailable, StagedFileCorrupted
+from crossfade_core.errors import SinkDenied, SinkError, SinkUnavailable, StagedFileCorrupted, StagedFileLost
 from crossfade_registries.s3_client import open_s3
 from crossfade_registries.s3_staging import STAGING
 from crossfade_registries.settings import Credential, S3Access
-from tests.fakes.http_faults import Disconnect, LoseAnswer, Status, WrongBytes
+from tests.fakes.http_faults import Disconnect, LoseAnswer, ReplaceAnswer, Status, WrongBytes
 from tests.fakes.http_proxy import INTERNAL_ERROR, SLOW_DOWN
 from tests.registries.s3_sink.publishing import FILES, PART_BYTES, QUICK, SHARD, below
 from tests.registries.staging import facts, publish, stage
@@ -19,6 +19,11 @@ EXPIRED = Status(
     400,
     {"Content-Type": "application/xml"},
     b"<Error><Code>ExpiredToken</Code><Message>The provided token has expired.</Message></Error>",
+)
+NO_SUCH_UPLOAD = Status(
+    404,
+    {"Content-Type": "application/xml"},
+    b"<Error><Code>NoSuchUpload</Code><Message>The specified multipart upload does not exist.</Message></Error>",
 )
 
 
@@ -43,6 +48,30 @@ def test_answer_that_is_lost_after_any_file_became_visible_changes_nothing(moto_
         moto_store.proxy.fail(LoseAnswer(), method=method, path_contains=f"/outputs/tuned/{file}")
     sink.commit("tuned", STAGED)
     assert moto_store.visible() == below("tuned", FILES)
+
+
+def test_upload_that_was_completed_before_is_looked_at_where_the_store_has_forgotten_it(moto_store):
+    sink = moto_store.sink()
+    files = stage(sink, "tuned", FILES)
+    moto_store.proxy.fail(ReplaceAnswer(NO_SUCH_UPLOAD), method="POST", path_contains="uploadId=")
+    sink.commit("tuned", files)
+    assert moto_store.visible() == below("tuned", FILES)
+
+
+@pytest.mark.parametrize("job", ["", "job-2"])
+def test_upload_that_is_gone_is_not_made_up_for_by_somebody_elses_object(moto_store, job):
+    sink = moto_store.sink()
+    files = stage(sink, "tuned", FILES)
+    moto_store.proxy.fail(NO_SUCH_UPLOAD, method="POST", path_contains="uploadId=")
+    with pytest.raises(StagedFileLost, match=f"outputs/tuned/{SHARD}"):
+        sink.commit("tuned", files)
+    moto_store.put(f"tuned/{SHARD}", FILES[SHARD], job=job)
+    moto_store.proxy.fail(NO_SUCH_UPLOAD, method="POST", path_contains="uploadId=")
+    with pytest.raises(StagedFileLost, match=f"outputs/tuned/{SHARD}"):
+        sink.commit("tuned", files)
+    assert "tuned/lineage.json" not in moto_store.visible()
+    sink.discard()
+    assert moto_store.content() == {f"tuned/{SHARD}": FILES[SHARD]}
 
 
 def test_part_that_arrives_damaged_is_sent_again(store):

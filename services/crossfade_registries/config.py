@@ -13,15 +13,15 @@ from crossfade_core.name_patterns import NamePatterns
 from crossfade_core.ports import Sink, Source
 from crossfade_core.source_ref import HubRef, LocalRef, S3Ref, parse_source
 from crossfade_core.spec import MergeSpec
-from crossfade_registries.hub_client import HfApi, open_hub
-from crossfade_registries.hub_sink import HubSink
-from crossfade_registries.hub_source import HubSource
-from crossfade_registries.local_sink import LocalSink
-from crossfade_registries.local_source import LocalSource
-from crossfade_registries.s3_client import S3Client, open_s3
-from crossfade_registries.s3_sink import S3Sink
-from crossfade_registries.s3_source import S3Source
-from crossfade_registries.scratch import Scratch
+from crossfade_registries.hub.client import HfApi, open_hub
+from crossfade_registries.hub.scratch import Scratch
+from crossfade_registries.hub.sink import HubSink
+from crossfade_registries.hub.source import HubSource
+from crossfade_registries.local.sink import LocalSink
+from crossfade_registries.local.source import LocalSource
+from crossfade_registries.s3.client import S3Client, open_s3
+from crossfade_registries.s3.sink import S3Sink
+from crossfade_registries.s3.source import S3Source
 from crossfade_registries.settings import (
     Credential,
     HubDestination,

@@ -16,7 +16,7 @@ from crossfade_core.plan import MergePlan
 from crossfade_core.source_ref import parse_source
 from crossfade_core.spec import MergeSpec
 from crossfade_registries.layout import plan_spec
-from crossfade_registries.local_source import LocalSource
+from crossfade_registries.local.source import LocalSource
 from crossfade_worker import local_merge
 
 LAMBDAS: Final = (0.0, 0.5, 1.0)

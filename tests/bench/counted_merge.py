@@ -13,7 +13,7 @@ from pathlib import Path
 from unittest import mock
 
 from crossfade_core.checkpoint import LENGTH_BYTES
-from crossfade_registries.local_source import LocalSource
+from crossfade_registries.local.source import LocalSource
 from crossfade_worker import local_merge
 
 Reads = dict[tuple[str, str], list[tuple[int, int]]]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from crossfade_registries.s3_parts import PARTS_AT_ONCE
+from crossfade_registries.s3.parts import PARTS_AT_ONCE
 from tests.bench.machine import cores
 from tests.bench.registry_contestants import Planning, Steps, Streamed
 from tests.bench.report import MEMORY_GOAL_BYTES
@@ -23,7 +23,7 @@ _READ_AHEAD_BYTES: Final = 2 * 5 * 8 * _MIB
 """Of two sources: four blocks on their way and one being read."""
 _PART_BYTES: Final = 8 * _MIB
 _SMALL_FILES_BYTES: Final = 1 << 16
-"""Sockets and the like that libraries put into the temporary folder."""
+"""Sockets and the like that libraries put there, and what of a file's last block it does not fill."""
 _CLIENTS_BYTES: Final = 32 * _MIB
 """What connections, and the libraries that speak through them, may need on top."""
 
@@ -75,7 +75,7 @@ class Found:
         if self.registry == "S3":
             return _SMALL_FILES_BYTES
         largest = max(file.stat().st_size for file in self.parents[0].glob("*.safetensors"))
-        return self.workers * len(self.published) * largest
+        return self.workers * len(self.published) * largest + _SMALL_FILES_BYTES
 
 
 @dataclass(frozen=True)

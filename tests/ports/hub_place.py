@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from crossfade_registries.hub_branch import HUB_FILES
+from crossfade_registries.hub.branch import HUB_FILES
 from tests.fakes.http_faults import Action
 from tests.fakes.hub import Hub
 from tests.ports.places import Moment, RemotePlace, copy_folder

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from crossfade_registries.config import Registries
-from crossfade_registries.local_sink import STAGING
+from crossfade_registries.local.sink import STAGING
 from crossfade_registries.settings import RegistrySettings
 from tests.fakes.http_faults import Action
 

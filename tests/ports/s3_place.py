@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from crossfade_registries.s3_staging import STAGING
+from crossfade_registries.s3.staging import STAGING
 from tests.fakes.http_faults import Action, Disconnect, ShortAnswer, Status
 from tests.fakes.http_proxy import HttpProxy
 from tests.ports.places import Moment, RemotePlace

@@ -13,7 +13,7 @@ from crossfade_core.errors import (
     SinkUnavailable,
     StagedFileLost,
 )
-from crossfade_registries.hub_branch import HUB_FILES
+from crossfade_registries.hub.branch import HUB_FILES
 from tests.ports.outcomes import attempted
 from tests.ports.publishing import FILES, IGNORED, NAME, PLANNED, SECOND, SHARD, SHARDS, SMALL, Service, below
 from tests.registries.staging import facts, publish, stage

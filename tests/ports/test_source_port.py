@@ -13,7 +13,7 @@ from crossfade_core.errors import (
     SourceChanged,
     SourceNotFound,
 )
-from crossfade_registries.hub_branch import HUB_FILES
+from crossfade_registries.hub.branch import HUB_FILES
 from crossfade_registries.layout import check_unchanged
 from tests.fakes.http_faults import Slow
 from tests.ports.outcomes import attempted, check_tells_no_secret

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from crossfade_registries.local_source import LocalSource
+from crossfade_registries.local.source import LocalSource
 from tests.registries.reading import CONTENT, OpenModel
 from tests.registries.staging import DISK_BYTES
 

@@ -9,8 +9,8 @@ from typing import Any
 from pydantic import SecretStr
 
 from crossfade_core.source_ref import HubRef, parse_source
-from crossfade_registries.hub_client import open_hub
-from crossfade_registries.hub_source import HubSource
+from crossfade_registries.hub.client import open_hub
+from crossfade_registries.hub.source import HubSource
 from crossfade_registries.retrying import Patience
 from tests.fakes.hub import Hub
 

@@ -3,7 +3,7 @@
 import random
 from collections.abc import Callable
 
-from crossfade_registries.local_source import LocalSource
+from crossfade_registries.local.source import LocalSource
 
 CONTENT = random.Random(1).randbytes(100_003)
 """Of `model/model.safetensors` below the root."""

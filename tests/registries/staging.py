@@ -6,7 +6,7 @@ from pathlib import Path
 
 from crossfade_core.job import JobId
 from crossfade_core.ports import Sink, StagedFile
-from crossfade_registries.local_sink import STAGING
+from crossfade_registries.local.sink import STAGING
 
 FILES = {"lineage.json": b"{}\n", "model.safetensors": b"w" * 5000, "config.json": b""}
 JOB = JobId("job-1")
@@ -16,9 +16,7 @@ DISK_BYTES = 256 << 10
 
 def facts(files: Mapping[str, bytes]) -> dict[str, StagedFile]:
     """Return what `commit` wants to know of files."""
-    return {
-        file: StagedFile(len(content), hashlib.sha256(content).hexdigest()) for file, content in files.items()
-    }
+    return {file: StagedFile(len(content), hashlib.sha256(content).hexdigest()) for file, content in files.items()}
 
 
 def stage(sink: Sink, name: str, files: Mapping[str, bytes] = FILES) -> dict[str, StagedFile]:

@@ -22,8 +22,8 @@ from crossfade_core.errors import (
     SourceRateLimited,
     SourceUnavailable,
 )
-from crossfade_registries.hub_client import HUB_ERRORS, open_hub, sink_error, source_error
-from crossfade_registries.hub_errors import retry_after_seconds
+from crossfade_registries.hub.client import HUB_ERRORS, open_hub, sink_error, source_error
+from crossfade_registries.hub.errors import retry_after_seconds
 from tests.fakes.http_faults import Status
 from tests.fakes.hub import Hub
 from tests.registries.hub_reading import opened, read

@@ -3,8 +3,8 @@
 import pytest
 
 from crossfade_core.errors import OutputNameUnsafe
-from crossfade_registries.hub_places import place_of
-from crossfade_registries.hub_rights import why_not_writable
+from crossfade_registries.hub.places import place_of
+from crossfade_registries.hub.rights import why_not_writable
 from crossfade_registries.settings import HubDestination
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from crossfade_core.errors import SinkUnavailable
 from crossfade_core.job import JobId
-from crossfade_registries.local_sink import STAGING, LocalSink
+from crossfade_registries.local.sink import STAGING, LocalSink
 from tests.registries.staging import FILES, JOB, content, publish, stage, visible
 
 OTHER = JobId("job-2")

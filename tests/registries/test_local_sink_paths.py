@@ -3,7 +3,7 @@
 import pytest
 
 from crossfade_core.errors import OutputNameUnsafe, SinkUnavailable
-from crossfade_registries.local_sink import STAGING, LocalSink
+from crossfade_registries.local.sink import STAGING, LocalSink
 from tests.registries.staging import FILES, JOB, content, publish, stage
 
 CLIMBING = ["", ".", "..", "../x", "a/../../x", "/etc/x", "a//b", "a/"]

@@ -8,7 +8,7 @@ import pytest
 
 from crossfade_core.errors import OutputExists, SinkUnavailable
 from crossfade_core.job import JobId
-from crossfade_registries.local_sink import LocalSink
+from crossfade_registries.local.sink import LocalSink
 from tests.registries.staging import FILES, content, publish, stage, visible
 
 JOBS = [JobId(f"job-{number}") for number in range(4)]

@@ -7,7 +7,7 @@ import random
 import pytest
 
 from crossfade_core.errors import SinkUnavailable
-from crossfade_registries.local_sink import LocalSink
+from crossfade_registries.local.sink import LocalSink
 from tests.registries.staging import DISK_BYTES, JOB, content, facts, publish
 
 BLOCK = 4096

@@ -9,7 +9,7 @@ from awscrt import checksums
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crossfade_registries.object_checksum import ObjectChecksum
+from crossfade_registries.s3.object_checksum import ObjectChecksum
 
 CONTENT = random.Random(1).randbytes(1_000)
 STATED = {

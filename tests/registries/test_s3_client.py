@@ -21,7 +21,7 @@ from crossfade_core.errors import (
     SourceUnavailable,
     StagedFileLost,
 )
-from crossfade_registries.s3_client import S3_ERRORS, open_s3, sink_error, source_error
+from crossfade_registries.s3.client import S3_ERRORS, open_s3, sink_error, source_error
 from crossfade_registries.settings import Credential, S3Access
 from tests.fakes.http_faults import Disconnect, Status
 from tests.fakes.http_proxy import HttpProxy

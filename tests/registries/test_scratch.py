@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from crossfade_core.errors import ScratchTooSmall, SinkUnavailable
-from crossfade_registries.scratch import Scratch
+from crossfade_registries.hub.scratch import Scratch
 from tests.registries.staging import DISK_BYTES
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from crossfade_registries.scratch import Scratch
+from crossfade_registries.hub.scratch import Scratch
 file = Scratch(Path(sys.argv[1]), 1).create(1 << 16)
 file.write(memoryview(b"w" * (1 << 16)))
 print("held", flush=True)

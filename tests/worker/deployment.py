@@ -16,7 +16,7 @@ from crossfade_core.spec import MergeSpec
 from crossfade_engine.device import CpuDevice
 from crossfade_engine.merge_shard import Resources
 from crossfade_registries.config import Registries
-from crossfade_registries.local_sink import STAGING
+from crossfade_registries.local.sink import STAGING
 from crossfade_registries.settings import LocalDestination, RegistrySettings
 from crossfade_stores.job_store import SqlJobStore
 from crossfade_worker.plan_merge import PlanMerge

@@ -28,8 +28,8 @@ from crossfade_core.spec import MergeSpec, spec_digest
 from crossfade_engine.input_digests import InputDigests
 from crossfade_engine.merge_shard import Parents, Resources, open_resources
 from crossfade_registries.layout import SourcedPlan, open_sources, plan_spec
-from crossfade_registries.local_sink import LocalSink
-from crossfade_registries.local_source import LocalSource
+from crossfade_registries.local.sink import LocalSink
+from crossfade_registries.local.source import LocalSource
 from crossfade_worker.output_files import stage_output_files
 from crossfade_worker.plan_record import plan_summary
 from crossfade_worker.stream_shard import Order, stream_shard

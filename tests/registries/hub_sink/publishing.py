@@ -6,10 +6,10 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from crossfade_core.job import JobId
-from crossfade_registries.hub_client import open_hub
-from crossfade_registries.hub_sink import HubSink
+from crossfade_registries.hub.client import open_hub
+from crossfade_registries.hub.scratch import Scratch
+from crossfade_registries.hub.sink import HubSink
 from crossfade_registries.retrying import Patience
-from crossfade_registries.scratch import Scratch
 from crossfade_registries.settings import HubDestination
 from tests.fakes.http_faults import Status
 from tests.fakes.hub import Hub

@@ -9,7 +9,7 @@ from huggingface_hub._commit_api import _prepare_commit_payload
 
 from crossfade_core.errors import StagedFileCorrupted
 from crossfade_core.ports import StagedFile
-from crossfade_registries.hub_operations import addition, oid, staged_file, uploaded_addition
+from crossfade_registries.hub.operations import addition, oid, staged_file, uploaded_addition
 from tests.fakes.http_faults import WrongBytes
 from tests.fakes.hub import Hub
 from tests.registries.hub_sink.publishing import FILES, IGNORED, NAMESPACE, REPO, SHARDS, TOKEN, held, open_sink

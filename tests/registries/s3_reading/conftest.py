@@ -7,7 +7,7 @@ import pytest
 from pydantic import SecretStr
 from types_boto3_s3 import S3Client
 
-from crossfade_registries.s3_client import open_s3
+from crossfade_registries.s3.client import open_s3
 from crossfade_registries.settings import Credential, S3Access
 from tests.fakes.http_proxy import HttpProxy
 from tests.registries.s3_reading.models import CONFIG, CONTENT, SHARD, Model

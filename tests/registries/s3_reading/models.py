@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from types_boto3_s3 import S3Client
 
 from crossfade_registries.retrying import Patience
-from crossfade_registries.s3_source import S3Source
+from crossfade_registries.s3.source import S3Source
 from tests.fakes.http_proxy import HttpProxy
 
 SHARD = "model.safetensors"

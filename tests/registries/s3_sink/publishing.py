@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from crossfade_core.job import JobId
 from crossfade_registries.retrying import Patience
-from crossfade_registries.s3_sink import S3Sink
-from crossfade_registries.s3_staging import STAGING
+from crossfade_registries.s3.sink import S3Sink
+from crossfade_registries.s3.staging import STAGING
 from crossfade_registries.settings import S3Destination
 from tests.fakes.http_proxy import HttpProxy
 from tests.registries.staging import JOB

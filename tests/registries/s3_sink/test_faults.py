@@ -5,8 +5,8 @@ import contextlib
 import pytest
 
 from crossfade_core.errors import SinkDenied, SinkError, SinkUnavailable, StagedFileCorrupted, StagedFileLost
-from crossfade_registries.s3_client import open_s3
-from crossfade_registries.s3_staging import STAGING
+from crossfade_registries.s3.client import open_s3
+from crossfade_registries.s3.staging import STAGING
 from crossfade_registries.settings import Credential, S3Access
 from tests.fakes.http_faults import Disconnect, LoseAnswer, ReplaceAnswer, Status, WrongBytes
 from tests.fakes.http_proxy import INTERNAL_ERROR, SLOW_DOWN

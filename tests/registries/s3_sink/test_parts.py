@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crossfade_registries.s3_checksums import CHECKSUMS
-from crossfade_registries.s3_parts import MAX_PARTS, PARTS_AT_ONCE, PartBuffers, part_bytes_for
+from crossfade_registries.s3.checksums import CHECKSUMS
+from crossfade_registries.s3.parts import MAX_PARTS, PARTS_AT_ONCE, PartBuffers, part_bytes_for
 from crossfade_registries.settings import MAX_PART_BYTES, MIN_PART_BYTES
 from tests.fakes.http_faults import Stall
 from tests.registries.s3_sink.publishing import PART_BYTES, SHARD

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from crossfade_core.errors import OutputExists, OutputNameUnsafe, SinkError, SinkUnavailable, StagedFileLost
-from crossfade_registries.s3_staging import STAGING
+from crossfade_registries.s3.staging import STAGING
 from tests.registries.s3_sink.publishing import FILES, OLD, OTHER, SHARD, below
 from tests.registries.staging import JOB, facts, publish, stage
 

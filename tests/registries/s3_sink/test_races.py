@@ -7,7 +7,7 @@ import pytest
 
 from crossfade_core.errors import OutputExists, OutputMoved, SinkError
 from crossfade_core.job import JobId
-from crossfade_registries.s3_staging import STAGING
+from crossfade_registries.s3.staging import STAGING
 from tests.registries.s3_sink.publishing import FILES, OLD, OTHER, QUICK, Rig, Store, below
 from tests.registries.staging import JOB, publish, stage
 
@@ -72,7 +72,7 @@ def test_exactly_one_gets_a_name_on_a_store_that_ignores_if_none_match(moto):
 
 @pytest.mark.parametrize("dead", ["job-0", "job-2"])
 def test_claim_of_a_dead_job_is_named_with_what_to_delete(moto_store, dead, monkeypatch):
-    monkeypatch.setattr("crossfade_registries.s3_claims.LOOK_SECONDS", 0.001)
+    monkeypatch.setattr("crossfade_registries.s3.claims.LOOK_SECONDS", 0.001)
     moto_store.put(f"{CLAIMS}/{dead}")
     sink = moto_store.sink(JOB)
     files = stage(sink, NAME, FILES)

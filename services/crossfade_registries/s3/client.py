@@ -1,4 +1,4 @@
-"""Open clients of S3-compatible stores. What their errors mean is `s3_errors`; patience is `retrying`."""
+"""Open clients of S3-compatible stores. What their errors mean is `errors`; patience is `retrying`."""
 
 import os
 from typing import TYPE_CHECKING, Any, Final
@@ -9,7 +9,7 @@ from botocore import UNSIGNED
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError
 
-from crossfade_registries.s3_errors import S3_ERRORS, name_credential, sink_error, source_error
+from crossfade_registries.s3.errors import S3_ERRORS, name_credential, sink_error, source_error
 from crossfade_registries.settings import Credential, S3Access
 
 if TYPE_CHECKING:

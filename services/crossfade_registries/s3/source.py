@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from crossfade_core.errors import PathOutsideRoot, ShortRead, SourceCorrupted, SourceNotFound
 from crossfade_core.ports import FileInfo, Span
 from crossfade_registries.first_bytes import FirstBytes
-from crossfade_registries.object_checksum import ObjectChecksum
 from crossfade_registries.read_ahead import ReadAhead
 from crossfade_registries.retrying import Patience, retried
-from crossfade_registries.s3_client import S3_ERRORS, S3Client, source_error
-from crossfade_registries.s3_download import S3Download, S3Object
+from crossfade_registries.s3.client import S3_ERRORS, S3Client, source_error
+from crossfade_registries.s3.download import S3Download, S3Object
+from crossfade_registries.s3.object_checksum import ObjectChecksum
 
 
 class S3Source:

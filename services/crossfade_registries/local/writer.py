@@ -11,7 +11,7 @@ import os
 import secrets
 
 from crossfade_core.errors import SinkUnavailable
-from crossfade_registries.folders import descend
+from crossfade_registries.local.folders import descend
 
 DIRECT_BLOCK_BYTES = 4096
 """Alignment that satisfies O_DIRECT on every file system in use (open(2): the logical block size, at most 4 KiB)."""

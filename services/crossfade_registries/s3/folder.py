@@ -8,7 +8,7 @@ from crossfade_core.errors import OutputExists, OutputNameUnsafe
 from crossfade_core.job import JobId
 from crossfade_core.lineage import LINEAGE_FILE
 from crossfade_core.ports import StagedFile
-from crossfade_registries.s3_bucket import Bucket
+from crossfade_registries.s3.bucket import Bucket
 
 
 @dataclass(frozen=True)

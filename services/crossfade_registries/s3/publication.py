@@ -10,11 +10,11 @@ from crossfade_core.job import JobId
 from crossfade_core.lineage import LINEAGE_FILE
 from crossfade_core.ports import StagedFile
 from crossfade_registries.layout import CONFIG_FILE
-from crossfade_registries.s3_bucket import Stored, Upload
-from crossfade_registries.s3_checksums import CHECKSUMS
-from crossfade_registries.s3_folder import OutputFolder
-from crossfade_registries.s3_parts import at_once
-from crossfade_registries.s3_staging import StagedUpload, Staging
+from crossfade_registries.s3.bucket import Stored, Upload
+from crossfade_registries.s3.checksums import CHECKSUMS
+from crossfade_registries.s3.folder import OutputFolder
+from crossfade_registries.s3.parts import at_once
+from crossfade_registries.s3.staging import StagedUpload, Staging
 
 MANIFESTS: Final = (LINEAGE_FILE, INDEX_FILE)
 """What makes an output look whole, deleted first, put last; always staged as content, so that each is one request."""

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from crossfade_core.errors import SinkUnavailable
 from crossfade_core.ports import StagedFile
-from crossfade_registries.scratch import ScratchFile
+from crossfade_registries.hub.scratch import ScratchFile
 
 
 class HubFileWriter:

@@ -11,7 +11,7 @@ from urllib3 import HTTPResponse
 from crossfade_core.errors import ShortRead, SourceChanged, SourceError
 from crossfade_core.ports import FileInfo
 from crossfade_registries.retrying import Patience, retried
-from crossfade_registries.s3_client import S3_ERRORS, S3Client, source_error
+from crossfade_registries.s3.client import S3_ERRORS, S3Client, source_error
 
 if TYPE_CHECKING:
     from types_boto3_s3.type_defs import GetObjectOutputTypeDef, HeadObjectOutputTypeDef

@@ -24,9 +24,9 @@ from crossfade_core.job import JobId
 from crossfade_core.lineage import LINEAGE_FILE
 from crossfade_core.ports import StagedFile
 from crossfade_core.spec import check_output_name
-from crossfade_registries.folders import descend, exists, write_synced
-from crossfade_registries.local_writer import LocalFileWriter
-from crossfade_registries.rename import exchange, rename_exclusive
+from crossfade_registries.local.folders import descend, exists, write_synced
+from crossfade_registries.local.rename import exchange, rename_exclusive
+from crossfade_registries.local.writer import LocalFileWriter
 
 STAGING: Final = ".crossfade-staging"
 

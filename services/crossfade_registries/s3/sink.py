@@ -3,7 +3,7 @@
 S3 has no rename and no transaction. What stands in for them:
 
     PREFIX/OUTPUT/FILE                  uploads are begun here, and show nothing before they are completed
-    PREFIX/.crossfade-staging/…         small files, notes of the uploads, claims to names (`s3_staging`, `s3_claims`)
+    PREFIX/.crossfade-staging/…         small files, notes of the uploads, claims to names (`staging`, `claims`)
 
 `commit` claims the name, completes the uploads, verifies them, puts the small files, then the index and, if there is
 none, at the very end lineage.json, without which an output is not whole. Every step can be done again after a crash, by
@@ -20,15 +20,15 @@ from crossfade_core.lineage import LINEAGE_FILE
 from crossfade_core.ports import FileWriter, StagedFile
 from crossfade_core.spec import check_output_name
 from crossfade_registries.retrying import Patience
-from crossfade_registries.s3_bucket import Bucket
-from crossfade_registries.s3_checksums import CHECKSUMS
-from crossfade_registries.s3_claims import Claims
-from crossfade_registries.s3_client import S3Client
-from crossfade_registries.s3_folder import OutputFolder
-from crossfade_registries.s3_parts import PartBuffers, at_once
-from crossfade_registries.s3_publication import MANIFESTS, Publication
-from crossfade_registries.s3_staging import STAGING, Staging
-from crossfade_registries.s3_writers import ContentWriter, FilePlace, UploadWriter
+from crossfade_registries.s3.bucket import Bucket
+from crossfade_registries.s3.checksums import CHECKSUMS
+from crossfade_registries.s3.claims import Claims
+from crossfade_registries.s3.client import S3Client
+from crossfade_registries.s3.folder import OutputFolder
+from crossfade_registries.s3.parts import PartBuffers, at_once
+from crossfade_registries.s3.publication import MANIFESTS, Publication
+from crossfade_registries.s3.staging import STAGING, Staging
+from crossfade_registries.s3.writers import ContentWriter, FilePlace, UploadWriter
 from crossfade_registries.settings import S3Destination
 
 PATIENCE: Final = Patience()

@@ -12,8 +12,8 @@ from typing import Final
 
 from crossfade_core.errors import OutputExists
 from crossfade_core.job import JobId
-from crossfade_registries.s3_bucket import Bucket
-from crossfade_registries.s3_staging import flat
+from crossfade_registries.s3.bucket import Bucket
+from crossfade_registries.s3.staging import flat
 
 LOOKS: Final = 20
 LOOK_SECONDS: Final = 0.1

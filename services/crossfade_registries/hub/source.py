@@ -11,9 +11,9 @@ from crossfade_core.errors import ShortRead, SourceError, SourceNotFound
 from crossfade_core.ports import FileInfo, Span
 from crossfade_core.source_ref import HubRef
 from crossfade_registries.first_bytes import FirstBytes
-from crossfade_registries.hub_cache import HubCache
-from crossfade_registries.hub_client import HUB_ERRORS, HfApi, source_error
-from crossfade_registries.hub_download import HubDownload
+from crossfade_registries.hub.cache import HubCache
+from crossfade_registries.hub.client import HUB_ERRORS, HfApi, source_error
+from crossfade_registries.hub.download import HubDownload
 from crossfade_registries.read_ahead import ReadAhead
 from crossfade_registries.retrying import Patience, retried
 

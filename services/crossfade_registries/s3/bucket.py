@@ -11,8 +11,8 @@ from urllib3.exceptions import HTTPError
 
 from crossfade_core.errors import SinkError, StagedFileCorrupted, StagedFileLost
 from crossfade_registries.retrying import Patience, retried
-from crossfade_registries.s3_checksums import Checksum
-from crossfade_registries.s3_client import S3Client, sink_error
+from crossfade_registries.s3.checksums import Checksum
+from crossfade_registries.s3.client import S3Client, sink_error
 
 JOB_KEY: Final = "crossfade-job"
 """In the metadata of every object that becomes part of an output: the job that put it there."""

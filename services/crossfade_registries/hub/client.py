@@ -1,6 +1,6 @@
 """Open clients of a Hub, with the one credential they were given and no token of the machine's own.
 
-What the errors of these clients mean is told in `hub_errors`; how long to be patient with them, in `retrying`.
+What the errors of these clients mean is told in `errors`; how long to be patient with them, in `retrying`.
 """
 
 import functools
@@ -12,7 +12,7 @@ from huggingface_hub import HfApi, set_client_factory
 from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progress_bars
 from pydantic import SecretStr
 
-from crossfade_registries.hub_errors import HUB_ERRORS, sink_error, source_error
+from crossfade_registries.hub.errors import HUB_ERRORS, sink_error, source_error
 
 __all__ = ["HUB_ERRORS", "HfApi", "authorisation", "open_hub", "open_session", "sink_error", "source_error"]
 

@@ -3,7 +3,7 @@
     PREFIX/.crossfade-staging/JOB/OUTPUT/FILE/TOKEN.open             an upload that was begun, to be aborted in the end
     PREFIX/.crossfade-staging/JOB/OUTPUT/FILE/SIZE-SHA256.upload     an upload of which every part is there
     PREFIX/.crossfade-staging/JOB/OUTPUT/FILE/SIZE-SHA256.content    a small file itself
-    PREFIX/.crossfade-staging/claims/OUTPUT/JOB                      see `s3_claims`
+    PREFIX/.crossfade-staging/claims/OUTPUT/JOB                      see `claims`
 
 OUTPUT is the output's name with "~", which no name holds, for "/". A file's staged object is named by its size and
 digest: two attempts at it do not meet unless they made the same bytes.
@@ -20,9 +20,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from crossfade_core.errors import SinkError, StagedFileCorrupted, StagedFileLost
 from crossfade_core.job import JobId
 from crossfade_core.ports import StagedFile
-from crossfade_registries.s3_bucket import Bucket, Upload
-from crossfade_registries.s3_checksums import ChecksumName
-from crossfade_registries.s3_parts import at_once
+from crossfade_registries.s3.bucket import Bucket, Upload
+from crossfade_registries.s3.checksums import ChecksumName
+from crossfade_registries.s3.parts import at_once
 
 STAGING: Final = ".crossfade-staging"
 

@@ -18,7 +18,7 @@ from huggingface_hub import hf_hub_url, hf_raise_for_status
 from crossfade_core.errors import ShortRead, SourceChanged, SourceCorrupted, SourceError, SourceUnavailable
 from crossfade_core.ports import FileInfo
 from crossfade_core.source_ref import HubRef
-from crossfade_registries.hub_client import HfApi, authorisation, open_session, source_error
+from crossfade_registries.hub.client import HfApi, authorisation, open_session, source_error
 from crossfade_registries.retrying import Patience, retried
 
 SILENCE_SECONDS: Final = 30.0

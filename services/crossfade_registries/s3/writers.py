@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 from crossfade_core.errors import SinkError, SinkUnavailable
 from crossfade_core.ports import StagedFile
-from crossfade_registries.s3_bucket import Bucket
-from crossfade_registries.s3_parts import PartBuffers, part_bytes_for, upload_threads
-from crossfade_registries.s3_staging import StagedUpload, Staging
+from crossfade_registries.s3.bucket import Bucket
+from crossfade_registries.s3.parts import PartBuffers, part_bytes_for, upload_threads
+from crossfade_registries.s3.staging import StagedUpload, Staging
 
 
 @dataclass(frozen=True)

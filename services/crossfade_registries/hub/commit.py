@@ -14,10 +14,10 @@ from crossfade_core.errors import (
 )
 from crossfade_core.job import JobId
 from crossfade_core.lineage import LINEAGE_FILE
-from crossfade_registries.hub_branch import Head, HeldFile, HubBranches
-from crossfade_registries.hub_client import HUB_ERRORS, sink_error
-from crossfade_registries.hub_operations import oid
-from crossfade_registries.hub_places import HubPlace
+from crossfade_registries.hub.branch import Head, HeldFile, HubBranches
+from crossfade_registries.hub.client import HUB_ERRORS, sink_error
+from crossfade_registries.hub.operations import oid
+from crossfade_registries.hub.places import HubPlace
 from crossfade_registries.retrying import Patience, retried
 
 _NAMED = 5

@@ -8,10 +8,10 @@ from huggingface_hub.errors import HfHubHTTPError
 
 from crossfade_core.errors import SinkDenied, SinkError, SinkUnavailable, StagedFileCorrupted
 from crossfade_core.ports import StagedFile
-from crossfade_registries.hub_client import HUB_ERRORS, sink_error
-from crossfade_registries.hub_operations import addition, upload
-from crossfade_registries.hub_places import HubPlace
-from crossfade_registries.scratch import ScratchFile
+from crossfade_registries.hub.client import HUB_ERRORS, sink_error
+from crossfade_registries.hub.operations import addition, upload
+from crossfade_registries.hub.places import HubPlace
+from crossfade_registries.hub.scratch import ScratchFile
 
 _XET_DENIED: Final = re.compile(r"HTTP status client error \(40[13]\b")
 """In what hf_xet, for which every status is a failure of the network, says of its own requests."""

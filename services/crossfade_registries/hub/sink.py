@@ -16,16 +16,16 @@ from crossfade_core.errors import OutputNameUnsafe, SinkDenied, SinkError, Stage
 from crossfade_core.job import JobId
 from crossfade_core.ports import StagedFile
 from crossfade_core.spec import check_output_name
-from crossfade_registries.hub_branch import HubBranches, check_replaceable
-from crossfade_registries.hub_client import HUB_ERRORS, sink_error
-from crossfade_registries.hub_commit import HubCommit
-from crossfade_registries.hub_operations import is_always_large, staged_file, uploaded_addition
-from crossfade_registries.hub_places import HubPlace, place_of
-from crossfade_registries.hub_rights import why_not_writable
-from crossfade_registries.hub_upload import send_file
-from crossfade_registries.hub_writer import HubFileWriter
+from crossfade_registries.hub.branch import HubBranches, check_replaceable
+from crossfade_registries.hub.client import HUB_ERRORS, sink_error
+from crossfade_registries.hub.commit import HubCommit
+from crossfade_registries.hub.operations import is_always_large, staged_file, uploaded_addition
+from crossfade_registries.hub.places import HubPlace, place_of
+from crossfade_registries.hub.rights import why_not_writable
+from crossfade_registries.hub.scratch import Scratch, ScratchFile
+from crossfade_registries.hub.upload import send_file
+from crossfade_registries.hub.writer import HubFileWriter
 from crossfade_registries.retrying import Patience
-from crossfade_registries.scratch import Scratch, ScratchFile
 from crossfade_registries.settings import HubDestination
 
 _PATIENCE: Final = Patience()

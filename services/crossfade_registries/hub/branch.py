@@ -10,8 +10,8 @@ from huggingface_hub.hf_api import RepoFile
 
 from crossfade_core.errors import OutputExists, OutputMoved, OutputNameUnsafe
 from crossfade_core.lineage import LINEAGE_FILE
-from crossfade_registries.hub_client import HUB_ERRORS, sink_error
-from crossfade_registries.hub_places import HubPlace
+from crossfade_registries.hub.client import HUB_ERRORS, sink_error
+from crossfade_registries.hub.places import HubPlace
 from crossfade_registries.retrying import Patience, retried
 
 HUB_FILES: Final = frozenset({".gitattributes"})

@@ -1,0 +1,1 @@
+"""Folders: read below configured roots, published by one rename."""

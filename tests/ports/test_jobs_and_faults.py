@@ -25,7 +25,7 @@ OF_A_DESTINATION = {
     "cut in the middle": Disconnect(after_bytes=1_000),
 }
 
-pytestmark = pytest.mark.filterwarnings(IGNORED)
+pytestmark = [pytest.mark.filterwarnings(IGNORED), pytest.mark.slow]
 
 
 @pytest.fixture(params=["s3", "hub"])

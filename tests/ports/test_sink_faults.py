@@ -27,7 +27,7 @@ FOR_EVER = {
 NOTHING_TO_CUT = ("cut in the middle", "slow")
 """Of what passes no server of the tests, or is too short."""
 
-pytestmark = pytest.mark.filterwarnings(IGNORED)
+pytestmark = [pytest.mark.filterwarnings(IGNORED), pytest.mark.slow]
 
 
 @pytest.fixture

@@ -11,6 +11,8 @@ from tests.registries.s3_sink.publishing import OLD as ALL_OLD
 from tests.registries.s3_sink.publishing import OTHER, Rig, Store, below
 from tests.registries.staging import facts, publish, stage
 
+pytestmark = pytest.mark.slow
+
 FILES = {file: content for file, content in ALL.items() if file not in ("tokenizer.json", "config.json")}
 OLD = {file: content for file, content in ALL_OLD.items() if file != "config.json"}
 STAGED = facts(FILES)

@@ -1,10 +1,10 @@
 """The requests that publishing into a bucket needs, each tried again where that can help, with errors in our words."""
 
 import contextlib
-import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from mmap import mmap
+from typing import IO, Any, Final, TypeVar, cast
 
 from botocore.exceptions import BotoCoreError, ClientError
 from urllib3.exceptions import HTTPError
@@ -142,7 +142,7 @@ class Bucket:
         answer = self._ask(key, lambda: self._client.create_multipart_upload(Bucket=self._name, Key=key, **begin))
         return Upload(key, answer["UploadId"])
 
-    def put_part(self, upload: Upload, number: int, body: io.BytesIO, value: str, is_wanted: Callable[[], bool]) -> str:
+    def put_part(self, upload: Upload, number: int, body: mmap, value: str, is_wanted: Callable[[], bool]) -> str:
         """Send one part, all of `body`, and return its ETag.
 
         Args:
@@ -162,7 +162,9 @@ class Bucket:
             if not is_wanted():
                 raise StagedFileLost(f"{self.uri(upload.key)}: the upload was given up", key=upload.key)
             body.seek(0)
-            answer = self._client.upload_part(Bucket=self._name, Key=upload.key, Body=body, **request)
+            answer = self._client.upload_part(
+                Bucket=self._name, Key=upload.key, Body=cast("IO[bytes]", body), **request
+            )
             return str(self._verified(upload.key, value, answer)["ETag"])
 
         return self._ask(upload.key, send)

@@ -1,12 +1,12 @@
 """The parts of multipart uploads: how large, how many in memory, and which threads send them."""
 
 import functools
-import io
 import math
 import os
 import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor, wait
+from mmap import mmap
 from typing import Final, TypeVar
 
 MAX_PARTS: Final = 10_000
@@ -50,7 +50,7 @@ class PartBuffers:
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._free: list[io.BytesIO] = []
+        self._free: list[mmap] = []
         self._taken = 0
         self._writers = 0
 
@@ -66,19 +66,19 @@ class PartBuffers:
             self._writers -= 1
             self._trim()
 
-    def take(self, part_bytes: int) -> io.BytesIO:
+    def take(self, part_bytes: int) -> mmap:
         """Return a buffer of that size, positioned at its start; wait until there is one."""
         with self._changed:
             self._changed.wait_for(lambda: self._taken < self._most())
             self._taken += 1
-            fitting = [buffer for buffer in self._free if _size(buffer) == part_bytes]
+            fitting = [buffer for buffer in self._free if len(buffer) == part_bytes]
             if fitting:
                 self._free.remove(fitting[0])
             else:
                 del self._free[:1]
-        return fitting[0] if fitting else _new(part_bytes)
+        return fitting[0] if fitting else mmap(-1, part_bytes)
 
-    def give(self, buffer: io.BytesIO) -> None:
+    def give(self, buffer: mmap) -> None:
         """Take a buffer back."""
         with self._changed:
             buffer.seek(0)
@@ -93,15 +93,3 @@ class PartBuffers:
     def _trim(self) -> None:
         excess = self._taken + len(self._free) - self._most() if self._writers else len(self._free)
         del self._free[: max(0, excess)]
-
-
-def _new(size_bytes: int) -> io.BytesIO:
-    buffer = io.BytesIO()
-    buffer.seek(size_bytes - 1)
-    buffer.write(b"\0")  # written over: of bytes given at the start the first write would make a copy
-    buffer.seek(0)
-    return buffer
-
-
-def _size(buffer: io.BytesIO) -> int:
-    return buffer.getbuffer().nbytes

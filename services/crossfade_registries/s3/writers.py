@@ -2,9 +2,9 @@
 
 import contextlib
 import functools
-import io
 from concurrent.futures import Future, wait
 from dataclasses import dataclass
+from mmap import mmap
 
 from crossfade_core.errors import SinkError, SinkUnavailable
 from crossfade_core.ports import StagedFile
@@ -64,7 +64,7 @@ class UploadWriter:
         self._bucket, self._staging, self._place = bucket, staging, place
         self._buffers = buffers
         self._part_bytes = part_bytes_for(place.size_bytes, part_bytes)
-        self._filling: io.BytesIO | None = None
+        self._filling: mmap | None = None
         self._sent: list[Future[_Part]] = []
         self._written = 0
         self._failure: BaseException | None = None
@@ -102,7 +102,7 @@ class UploadWriter:
         """
         self._place.check_written(self._written)
         if self._filling is not None:
-            self._filling.truncate()
+            self._filling.resize(self._filling.tell())
             self._send()
         wait(self._sent)
         self._check_sent()
@@ -138,13 +138,13 @@ class UploadWriter:
             future.add_done_callback(functools.partial(self._note_sent, part))
             self._sent.append(future)
 
-    def _send_part(self, number: int, part: io.BytesIO) -> _Part:
-        with part.getbuffer() as content:
+    def _send_part(self, number: int, part: mmap) -> _Part:
+        with memoryview(part) as content:
             size_bytes, value = content.nbytes, self._bucket.checksum.value(content)
         etag = self._bucket.put_part(self._upload, number, part, value, lambda: self._failure is None)
         return _Part(value, size_bytes, etag)
 
-    def _note_sent(self, part: io.BytesIO, future: Future[_Part]) -> None:
+    def _note_sent(self, part: mmap, future: Future[_Part]) -> None:
         self._failure = self._failure or future.exception()
         self._buffers.give(part)
 
@@ -154,6 +154,7 @@ class UploadWriter:
 
     def _close(self) -> None:
         self._is_open = False
+        self._sent.clear()  # they hold their parts, and this writer, until the collector comes by
         self._buffers.close_writer()
 
 

@@ -39,8 +39,7 @@ COMPANION_FILES: Final = (
 """Files copied byte for byte from one parent: an allow-list, so that no code (`*.py`) or pickle ever travels along."""
 
 FileFacts = Mapping[str, Mapping[str, Any]]
-"""File name to {"size_bytes": int, "sha256": hex}, and {"is_stated": true} where the registry's digest was taken: the
-file was read in part, or not front to back."""
+"""File name to {"size_bytes": int, "sha256": hex}."""
 
 
 @dataclass(frozen=True)
@@ -108,4 +107,4 @@ def formula(spec: MergeSpec) -> str:
 
 
 def _sorted(files: FileFacts) -> dict[str, dict[str, Any]]:
-    return {name: {key: value for key, value in files[name].items() if value is not False} for name in sorted(files)}
+    return {name: {key: files[name][key] for key in ("size_bytes", "sha256")} for name in sorted(files)}

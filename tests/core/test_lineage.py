@@ -164,14 +164,6 @@ def test_record_names_hub_sources_by_commit_and_the_spec_as_it_was_asked():
     assert told["spec"]["base"] == "hf://acme/base@main"
 
 
-def test_record_says_of_a_digest_that_was_not_computed_that_it_is_stated():
-    stated = {"size_bytes": 5, "sha256": "ab", "is_stated": True}
-    computed = {"size_bytes": 5, "sha256": "cd"}
-    files = {"a": stated, "b": {**computed, "is_stated": False}}
-    told = json.loads(lineage_json(lineage(spec(), inputs={"base": files})))
-    assert told["inputs"]["base"]["files"] == {"a": stated, "b": computed}
-
-
 def test_card_links_hub_models_by_id_and_names_their_commits():
     text = model_card(spec(**FROM_THE_HUB), 0.5, "job-1", sources=PINNED, statistics=STATISTICS).decode()
     assert '- "acme/base"\n- "acme/tuned"\n' in text

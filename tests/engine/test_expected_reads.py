@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from crossfade_core.errors import SourceCorrupted
-from tests.engine.sweep import adapter_source, memory_source, normal_pair, run_sweep, sha256
+from tests.engine.sweep import adapter_source, memory_source, normal_pair, run_sweep
 from tests.fakes.source import MemorySource
 
 LAMBDAS = [0.0, 0.4, 1.0]
@@ -81,31 +81,14 @@ def test_file_that_is_not_what_its_registry_states_is_refused_by_name(tensors):
     assert caught.value.retryable
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
-def test_digest_of_a_file_read_front_to_back_is_computed_whatever_is_stated(tensors, layout):
-    base, instruct = (stating(memory_source(side, LAYOUTS[layout])) for side in tensors)
+@pytest.mark.parametrize("base_layout", [REVERSED, LAYOUTS["dealt"]])
+def test_file_that_is_not_read_front_to_back_is_held_against_its_registry_too(tensors, base_layout):
+    base, instruct = stating(memory_source(tensors[0], base_layout)), stating(memory_source(tensors[1]))
     sweep = run_sweep(base, instruct, LAMBDAS)
-    assert all(not shard.stated for shard in sweep.merged)
-    assert sweep.digests_of("base") == {
-        name: info.sha256 for name, info in base.files().items() if name.endswith(".safetensors")
-    }
-
-
-def test_where_the_registry_states_a_digest_nothing_is_read_again_for_it(tensors):
-    base, instruct = stating(memory_source(tensors[0], REVERSED)), stating(memory_source(tensors[1]))
-    sweep = run_sweep(base, instruct, LAMBDAS)
-    stated = {(role, file) for shard in sweep.merged for role, files in shard.stated.items() for file in files}
-    assert stated == {("base", "model-00001-of-00001.safetensors")}
     for role, source in (("base", base), ("instruct", instruct)):
-        assert joined(read_tensors(source)) == joined(source.expected)
-        assert sweep.digests_of(role) == {
-            name: info.sha256 for name, info in source.files().items() if name.endswith(".safetensors")
-        }
-
-
-def test_stated_digest_is_that_of_the_bytes_where_it_is_true(tensors):
-    base, instruct = (stating(memory_source(side, LAYOUTS["dealt"])) for side in tensors)
-    content = bytearray(base.files()["model-00001-of-00002.safetensors"].size_bytes)
-    base.read_into("model-00001-of-00002.safetensors", 0, memoryview(content))
-    sweep = run_sweep(base, instruct, LAMBDAS)
-    assert sweep.digests_of("base")["model-00001-of-00002.safetensors"] == sha256(bytes(content))
+        stated = {name: info.sha256 for name, info in source.files().items() if name.endswith(".safetensors")}
+        assert sweep.digests_of(role) == stated
+    false = max(name for name in base.files() if name.endswith(".safetensors"))
+    base.state_digest(false, "ab" * 32)
+    with pytest.raises(SourceCorrupted, match=false):
+        run_sweep(base, instruct, LAMBDAS)

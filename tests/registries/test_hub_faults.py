@@ -13,7 +13,7 @@ from crossfade_core.errors import (
     SourceRateLimited,
     SourceUnavailable,
 )
-from crossfade_registries import hub_download
+from crossfade_registries.hub import download
 from crossfade_registries.retrying import Patience
 from tests.fakes.http_faults import Disconnect, Stall, Status
 from tests.fakes.hub import Hub
@@ -82,7 +82,7 @@ def test_hub_that_asks_for_more_than_there_is_patience_is_rate_limited(hub):
 
 
 def test_silence_is_taken_for_a_broken_transfer(hub, monkeypatch):
-    monkeypatch.setattr(hub_download, "SILENCE_SECONDS", 0.2)
+    monkeypatch.setattr(download, "SILENCE_SECONDS", 0.2)
     hub.fail(Stall(30), origin="storage")
     with opened(hub) as source:
         assert read(source) == CONTENT

@@ -1,8 +1,8 @@
 """SHA-256 of the parents' files, from the bytes that the pass reads anyway wherever it reads a file front to back.
 
 A file may be read by several output shards in turn, where the parents are cut differently: a process that streams them
-all in order carries its digest from one to the next. What is not read front to back is read once more, unless the
-registry states its digest: then that is taken, and said to be stated.
+all in order carries its digest from one to the next. What is not read front to back is read once more. Where the
+registry states a digest, it must be the computed one.
 """
 
 import hashlib
@@ -20,9 +20,6 @@ from crossfade_engine.slot import Slot
 from crossfade_engine.streams import Scratch
 
 _HASH_BYTES: Final = 1 << 20
-_LARGEST_HEADER_BYTES: Final = LENGTH_BYTES + MAX_HEADER_BYTES
-_USUAL_HEADER_BYTES: Final = 4 << 20
-"""Where a digest is stated, no more is read before the first tensor to compute it: remote bytes are dear."""
 
 _File = tuple[Role, str]
 
@@ -48,9 +45,8 @@ class InputDigests:
         self._readers: dict[_File, list[str]] = {}
         held = _reads_by_file(shards)
         for role, file in {(role, file) for shard in shards for role, owed in shard.owed.items() for file in owed}:
-            found, info = held.get((role, file), []), files[role][file]
-            most_before = _LARGEST_HEADER_BYTES if info.sha256 is None else _USUAL_HEADER_BYTES
-            start = _sequential_start([span for _, *span in found], info.size_bytes, most_before)
+            found = held.get((role, file), [])
+            start = _sequential_start([span for _, *span in found], files[role][file].size_bytes)
             if start is not None:
                 self._starts[role, file] = start
                 self._readers[role, file] = list(dict.fromkeys(shard for shard, _, _ in found))
@@ -69,9 +65,9 @@ class InputDigests:
                 found[role, file] = self._begun[role, file]
         for role, held in shard.owed.items():
             for file in held:
-                info = self._files[role][file]
-                if (role, file) not in self._starts and info.sha256 is None:
-                    found[role, file] = RereadDigest(self._sources[role], file, info.size_bytes, chunk_count)
+                if (role, file) not in self._starts:
+                    size_bytes = self._files[role][file].size_bytes
+                    found[role, file] = RereadDigest(self._sources[role], file, size_bytes, chunk_count)
         return found
 
     def known(
@@ -87,18 +83,7 @@ class InputDigests:
             if (role, file) not in self._readers or self._readers[role, file][-1] == shard.file:
                 known[role][file] = stream.sha256
                 self._check(role, self._files[role][file], stream.sha256)
-        for role, files in self.stated(shard).items():
-            known[role].update({file: self._files[role][file].sha256 or "" for file in files})
         return known
-
-    def stated(self, shard: ShardPlan) -> dict[Role, list[str]]:
-        """Return the files that `shard` owes a digest for and takes the registry's, by role."""
-        found: dict[Role, list[str]] = {}
-        for role, owed in shard.owed.items():
-            taken = [file for file in owed if (role, file) not in self._starts and self._files[role][file].sha256]
-            if taken:
-                found[role] = taken
-        return found
 
     def _check(self, role: Role, info: FileInfo, sha256: str) -> None:
         if info.sha256 not in (None, sha256):
@@ -197,19 +182,18 @@ def _reads_by_file(shards: Sequence[ShardPlan]) -> dict[_File, list[tuple[str, i
     return found
 
 
-def _sequential_start(spans: Sequence[Sequence[int]], size_bytes: int, most_before: int) -> int | None:
+def _sequential_start(spans: Sequence[Sequence[int]], size_bytes: int) -> int | None:
     """Return where passes begin to read a file, if they read it front to back.
 
     Args:
         spans: The (start, end) bytes they read, in order.
         size_bytes: The file's size.
-        most_before: Bytes that may lie before the first one read: the header's.
 
     Returns:
         The first byte read, or None when the passes jump, leave more than a header's length to others, end early, or
         read no tensor of it.
     """
-    if not spans or spans[-1][1] != size_bytes or spans[0][0] > most_before:
+    if not spans or spans[-1][1] != size_bytes or spans[0][0] > LENGTH_BYTES + MAX_HEADER_BYTES:
         return None
     follows = all(after[0] == before[1] for before, after in itertools.pairwise(spans))
     return spans[0][0] if follows else None

@@ -73,14 +73,12 @@ class MergedShard:
 
     Attributes:
         outputs: Hex SHA-256 of what was written, in the order of the λ.
-        inputs: Hex SHA-256 of the inputs whose digest it owes and knows now, by role and file.
-        stated: Those of them, by role, whose digest is the registry's word alone: read in part, or not front to back.
+        inputs: Hex SHA-256 of the inputs whose digest it completed, by role and file.
         statistics: Sums that tell what the merge did, as JSON (`crossfade_engine.tally`).
     """
 
     outputs: tuple[str, ...]
     inputs: Mapping[Role, Mapping[str, str]]
-    stated: Mapping[Role, Sequence[str]]
     statistics: Mapping[str, Any]
 
 
@@ -138,7 +136,6 @@ def merge_shard(
     return MergedShard(
         tuple(stream.sha256 for stream in streams),
         owing.known(shard, digests),
-        owing.stated(shard),
         as_record(shard, loader.tally, [stream.tally for stream in streams]),
     )
 

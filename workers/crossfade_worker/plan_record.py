@@ -86,15 +86,13 @@ def read_plan(summary: Mapping[str, Any]) -> PlanRecord:
 
 def merged_results(
     results: Sequence[Mapping[str, Any]],
-) -> tuple[dict[Role, dict[str, dict[str, Any]]], list[dict[str, str]]]:
-    """Join unit results: {sha256, is_stated} of the files that were read, and each distinct set of versions."""
-    inputs: dict[Role, dict[str, dict[str, Any]]] = {}
+) -> tuple[dict[Role, dict[str, str]], list[dict[str, str]]]:
+    """Join unit results: SHA-256 of the files that were read, by role and name, and each distinct set of versions."""
+    inputs: dict[Role, dict[str, str]] = {}
     software: list[dict[str, str]] = []
     for result in results:
         for role, digests in result["inputs"].items():
-            stated = result.get("stated", {}).get(role, ())
-            for file, sha256 in digests.items():
-                inputs.setdefault(role, {})[file] = {"sha256": sha256, "is_stated": file in stated}
+            inputs.setdefault(role, {}).update(digests)
         if result["software"] not in software:
             software.append(result["software"])
     return inputs, software

@@ -56,7 +56,7 @@ def stream_shard(
 
     Returns:
         The unit's result as JSON: hex digests of the `outputs` in order and of the `inputs` this shard owes, by role
-        and file; which of those are only `stated` by the registry; the `statistics`; and the `software` that computed
+        and file; the `statistics`; and the `software` that computed
         them.
 
     Raises:
@@ -84,7 +84,6 @@ def _result(merged: MergedShard) -> dict[str, Any]:
     return {
         "outputs": list(merged.outputs),
         "inputs": {role: dict(files) for role, files in merged.inputs.items()},
-        "stated": {role: list(files) for role, files in merged.stated.items()},
         "statistics": merged.statistics,
         "software": {
             "crossfade": version("crossfade"),

@@ -79,5 +79,5 @@ def sweep_facts(origin: Origin, summary: Mapping[str, Any], results: Sequence[Ma
     )
 
 
-def _with_digests(files: Mapping[str, FileInfo], digests: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    return {name: {"size_bytes": files[name].size_bytes, **digest} for name, digest in digests.items()}
+def _with_digests(files: Mapping[str, FileInfo], sha256: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+    return {name: {"size_bytes": files[name].size_bytes, "sha256": digest} for name, digest in sha256.items()}

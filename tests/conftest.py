@@ -7,6 +7,18 @@ import pytest
 from tests.servers import Postgres, RedisServer
 
 
+SLOW_FILES = ("s3_sink/test_faults.py", "s3_sink/test_overwriting.py", "s3_sink/test_races.py", "test_second_run.py")
+"""Every request of a commit fails once, or several processes race: hundreds of requests a test."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark as slow what takes minutes in all, and what runs on Swift, whose every request passes four processes."""
+    for item in items:
+        path = item.nodeid.partition("::")[0]
+        if path.endswith(SLOW_FILES) or ("swift" in item.nodeid and "test_s3_servers" not in path):
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[Postgres]:
     """A running PostgreSQL; `new_database()` gives wider-scoped fixtures a database of their own."""

@@ -6,7 +6,6 @@ import pytest
 
 from tests.servers import Postgres, RedisServer
 
-
 SLOW_FILES = ("s3_sink/test_faults.py", "s3_sink/test_overwriting.py", "s3_sink/test_races.py", "test_second_run.py")
 """Every request of a commit fails once, or several processes race: hundreds of requests a test."""
 

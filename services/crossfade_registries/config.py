@@ -1,11 +1,13 @@
 """Turn names into registries: which adapter reads a source, which one publishes to a destination.
 
 A job holds a source URI and a destination id; what they mean is the server's configuration (`settings`) and looked up
-here and nowhere else. Clients are made when first used and kept: make one `Registries` a process, after forking.
+here and nowhere else. Clients are made when first used and kept: make one `Registries` a process, after forking. Their
+libraries take a second to load, so they are imported then too.
 """
 
 import functools
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from crossfade_core.errors import SourceNotAllowed, UnknownDestination, UnknownRoot
 from crossfade_core.job import JobId
@@ -13,15 +15,9 @@ from crossfade_core.name_patterns import NamePatterns
 from crossfade_core.ports import Sink, Source
 from crossfade_core.source_ref import HubRef, LocalRef, S3Ref, parse_source
 from crossfade_core.spec import MergeSpec
-from crossfade_registries.hub.client import HfApi, open_hub
 from crossfade_registries.hub.scratch import Scratch
-from crossfade_registries.hub.sink import HubSink
-from crossfade_registries.hub.source import HubSource
 from crossfade_registries.local.sink import LocalSink
 from crossfade_registries.local.source import LocalSource
-from crossfade_registries.s3.client import S3Client, open_s3
-from crossfade_registries.s3.sink import S3Sink
-from crossfade_registries.s3.source import S3Source
 from crossfade_registries.settings import (
     Credential,
     HubDestination,
@@ -30,6 +26,10 @@ from crossfade_registries.settings import (
     S3Access,
     S3Destination,
 )
+
+if TYPE_CHECKING:
+    from crossfade_registries.hub.client import HfApi
+    from crossfade_registries.s3.client import S3Client
 
 
 class Registries:
@@ -71,8 +71,12 @@ class Registries:
             case LocalDestination() as local:
                 return LocalSink(local.path, job_id, overwrite=spec.overwrite, direct=local.write == "auto")
             case S3Destination() as s3:
+                from crossfade_registries.s3.sink import S3Sink
+
                 return S3Sink(self._s3(_access(s3)), s3, job_id, overwrite=spec.overwrite)
             case HubDestination() as hub:
+                from crossfade_registries.hub.sink import HubSink
+
                 api = self._hub(hub.endpoint, hub.credential)
                 return HubSink(api, hub, job_id, overwrite=spec.overwrite, scratch=self._scratch)
         raise UnknownDestination(
@@ -98,6 +102,8 @@ class Registries:
                 root=ref.bucket,
                 source=ref.uri,
             )
+        from crossfade_registries.s3.source import S3Source
+
         prefix = f"{bucket.prefix}/{ref.prefix}" if bucket.prefix else ref.prefix
         return S3Source(self._s3(_access(bucket)), bucket.bucket or ref.bucket, prefix, ref.uri)
 
@@ -108,12 +114,18 @@ class Registries:
                 f"{ref.uri}: this server does not read {ref.repo}; it reads {', '.join(hub.repos) or 'no repository'}",
                 source=ref.uri,
             )
+        from crossfade_registries.hub.source import HubSource
+
         return HubSource(self._hub(hub.endpoint, hub.credential), ref, cache=hub.cache)
 
-    def _open_s3(self, access: S3Access) -> S3Client:
+    def _open_s3(self, access: S3Access) -> "S3Client":
+        from crossfade_registries.s3.client import open_s3
+
         return open_s3(access, self._credential(access.credential))
 
-    def _open_hub(self, endpoint: str, credential: str | None) -> HfApi:
+    def _open_hub(self, endpoint: str, credential: str | None) -> "HfApi":
+        from crossfade_registries.hub.client import open_hub
+
         found = self._credential(credential)
         return open_hub(endpoint, found.token if found is not None else None)
 

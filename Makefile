@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+PYTEST := $(BIN)/pytest --numprocesses logical --maxprocesses 4 --dist worksteal
 export VENV
 
 .DEFAULT_GOAL := help
@@ -15,10 +16,10 @@ demo: $(VENV)/.demo ## Start the service, sweep λ = 0 … 1 over the demo pair,
 	$(BIN)/python infra/demo/run.py
 
 test: $(VENV)/.dev system-packages swift ## Run the test suite
-	$(BIN)/pytest -m 'not slow'
+	$(PYTEST) -m 'not slow'
 
 test-slow: $(VENV)/.dev system-packages swift ## Run what takes minutes: faults at every request, between all registries
-	$(BIN)/pytest -m slow
+	$(PYTEST) -m slow
 
 check: lint types imports ## Lint, types, import rules
 

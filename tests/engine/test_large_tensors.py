@@ -3,6 +3,7 @@
 import hashlib
 
 import numpy as np
+import pytest
 
 from crossfade_engine.device import CpuDevice
 from crossfade_engine.merge_shard import Resources, merge_shard
@@ -16,6 +17,7 @@ PERIOD = 1 << 20
 SIZE_BYTES = (1 << 32) + 3 * PERIOD
 
 
+@pytest.mark.slow
 def test_tensor_over_four_gib_is_merged_to_its_last_byte():
     pair = normal_pair(np.random.default_rng(1), PERIOD // 2, "BF16")
     base, instruct = (EndlessSource({"w": ("BF16", SIZE_BYTES // 2)}, data) for _, _, data in pair)

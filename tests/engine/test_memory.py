@@ -3,12 +3,14 @@
 import json
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[2]
 MIB = 1 << 20
+slow = partial(pytest.param, marks=pytest.mark.slow)
 
 
 def growth_of(*arguments: object) -> list[int]:
@@ -21,13 +23,13 @@ def growth_of(*arguments: object) -> list[int]:
     ("kind", "dtype", "out_dtype", "rounding", "sizes_mib"),
     [
         ("pair", "BF16", "auto", "nearest", (64, 192)),
-        ("pair", "F64", "bfloat16", "nearest", (64, 192)),
-        ("pair", "BF16", "float32", "nearest", (24, 64)),
-        ("pair", "BF16", "auto", "stochastic", (24, 64)),
-        ("chain", "BF16", "auto", "nearest", (24, 64)),
-        ("fp8", "F8_E4M3", "auto", "nearest", (12, 32)),
-        ("lora", "BF16", "auto", "nearest", (24, 64)),
-        ("dora", "F32", "bfloat16", "stochastic", (32, 96)),
+        slow("pair", "F64", "bfloat16", "nearest", (64, 192)),
+        slow("pair", "BF16", "float32", "nearest", (24, 64)),
+        slow("pair", "BF16", "auto", "stochastic", (24, 64)),
+        slow("chain", "BF16", "auto", "nearest", (24, 64)),
+        slow("fp8", "F8_E4M3", "auto", "nearest", (12, 32)),
+        slow("lora", "BF16", "auto", "nearest", (24, 64)),
+        slow("dora", "F32", "bfloat16", "stochastic", (32, 96)),
     ],
 )
 def test_eleven_lambdas_take_less_than_64_mib_whatever_the_size(kind, dtype, out_dtype, rounding, sizes_mib):

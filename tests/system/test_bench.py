@@ -10,6 +10,8 @@ import pytest
 from tests.bench.contestants import COPY, DIGEST, LOOP, OURS, OURS_FEWER, OURS_MORE, SAMPLED, SYNCED
 from tests.bench.report import MEMORY_GOAL_BYTES, WALL_GOALS
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 
 

@@ -23,6 +23,8 @@ from crossfade_stores.queue import CeleryTaskQueue
 from tests.bench.make_pair import make_pair
 from tests.system.serving import CLI, Service, kill_tree, serving, wait_for
 
+pytestmark = pytest.mark.slow
+
 LAMBDAS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 PAIR_BYTES = 330_000_000
 LEASE_SECONDS = "2"

@@ -40,7 +40,7 @@ def s3_registry(folder: Path, pairs: Folders, bytes_per_second: float | None) ->
     """Run a Swift that holds these checkpoints, and a proxy in front of it."""
     before = set(_children())
     with swift_server(folder) as server:
-        with contextlib.closing(server.client()) as client:
+        with contextlib.closing(server.client(retries={"total_max_attempts": 5})) as client:
             for bucket in (SOURCES, OUTPUTS):
                 client.create_bucket(Bucket=bucket)
             for name, path in pairs.items():

@@ -3,12 +3,18 @@
 A scratch file has no name: whatever ends the process gives its room back.
 """
 
+import contextlib
 import os
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Final
 
 from crossfade_core.errors import ScratchTooSmall, SinkUnavailable
+from crossfade_registries.hub.turn import Turn
+
+_TURN_BYTES: Final = 32 << 20
+"""Smaller files are read and sent so soon that nobody waits for a turn to begin one."""
 
 
 class Scratch:
@@ -22,6 +28,7 @@ class Scratch:
     def __init__(self, folder: Path, units_at_once: int) -> None:
         self._folder = folder
         self._units_at_once = units_at_once
+        self._turn = Turn(folder)
 
     def check_room(self, file_bytes: int, files: int) -> None:
         """Hold what the units under way at once may need against the disk's free room.
@@ -58,7 +65,7 @@ class Scratch:
             SinkUnavailable: The disk is full, or the folder is not there.
         """
         try:
-            return ScratchFile(self._folder, size_bytes)
+            return ScratchFile(self._folder, size_bytes, self._turn)
         except OSError as error:
             raise self._refused(error) from error
 
@@ -75,13 +82,15 @@ class ScratchFile:
     Args:
         folder: Where.
         size_bytes: How much room to reserve.
+        turn: Taken when a large file is begun.
 
     Raises:
         OSError: There is none.
     """
 
-    def __init__(self, folder: Path, size_bytes: int) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, size_bytes: int, turn: Turn) -> None:
+        self._folder, self._turn = folder, turn
+        self._needs_turn = size_bytes >= _TURN_BYTES
         self._file = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115 (the writer closes it)
         self.written_bytes = 0
         if size_bytes == 0:  # posix_fallocate(3) refuses nothing
@@ -103,6 +112,9 @@ class ScratchFile:
         Raises:
             SinkUnavailable: The disk refused.
         """
+        if self._needs_turn:
+            self._turn.take()
+            self._needs_turn = False
         done = 0
         try:
             while done < len(buffer):
@@ -111,6 +123,11 @@ class ScratchFile:
             raise SinkUnavailable(f"scratch {self._folder}: {error.strerror}", scratch=str(self._folder)) from error
         self.written_bytes += done
 
+    def sending(self) -> contextlib.AbstractContextManager[None]:
+        """Say that what is within sends the file: the next unit may begin to fill."""
+        return self._turn.sending()
+
     def close(self) -> None:
         """Give the room back."""
         self._file.close()
+        self._turn.give_back()

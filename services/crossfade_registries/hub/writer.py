@@ -49,7 +49,8 @@ class HubFileWriter:
                     f"{self._file}: {scratch.written_bytes} bytes written, {self._size_bytes} announced",
                     file=self._file,
                 )
-            self._send(scratch, StagedFile(self._size_bytes, sha256))
+            with scratch.sending():
+                self._send(scratch, StagedFile(self._size_bytes, sha256))
 
     def abandon(self) -> None:
         """Give the scratch back."""

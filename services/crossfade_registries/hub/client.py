@@ -4,6 +4,7 @@ What the errors of these clients mean is told in `errors`; how long to be patien
 """
 
 import functools
+import ssl
 from importlib.metadata import version
 from typing import Final
 
@@ -14,9 +15,20 @@ from pydantic import SecretStr
 
 from crossfade_registries.hub.errors import HUB_ERRORS, sink_error, source_error
 
-__all__ = ["HUB_ERRORS", "HfApi", "authorisation", "open_hub", "open_session", "sink_error", "source_error"]
+__all__ = [
+    "HUB_ERRORS",
+    "USER_AGENT",
+    "HfApi",
+    "authorisation",
+    "open_hub",
+    "open_session",
+    "sink_error",
+    "source_error",
+    "trusted_certificates",
+]
 
 NAME: Final = "crossfade"
+USER_AGENT: Final = f"{NAME}/{version(NAME)}"
 SILENCE_SECONDS: Final = 120.0
 """A commit of many files takes the Hub its time; the client's own sessions would wait for a dead peer for ever."""
 
@@ -41,7 +53,15 @@ def open_session(*, silence_seconds: float = SILENCE_SECONDS) -> httpx2.Client:
         silence_seconds: How long the other side may take for its next bytes.
     """
     timeout = httpx2.Timeout(silence_seconds, connect=10, pool=None)
-    return httpx2.Client(follow_redirects=True, timeout=timeout, headers={"user-agent": f"{NAME}/{version(NAME)}"})
+    return httpx2.Client(
+        follow_redirects=True, timeout=timeout, headers={"user-agent": USER_AGENT}, verify=trusted_certificates()
+    )
+
+
+@functools.cache
+def trusted_certificates() -> ssl.SSLContext:
+    """Return what sessions trust, as httpx2 does; once a process, for it takes a tenth of a second to load."""
+    return httpx2.create_ssl_context()
 
 
 def authorisation(api: HfApi) -> dict[str, str]:

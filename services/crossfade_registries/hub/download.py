@@ -14,11 +14,14 @@ from urllib.parse import urljoin
 
 import httpx2
 from huggingface_hub import hf_hub_url, hf_raise_for_status
+from urllib3 import BaseHTTPResponse
+from urllib3.exceptions import HTTPError
 
 from crossfade_core.errors import ShortRead, SourceChanged, SourceCorrupted, SourceError, SourceUnavailable
 from crossfade_core.ports import FileInfo
 from crossfade_core.source_ref import HubRef
-from crossfade_registries.hub.client import HfApi, authorisation, open_session, source_error
+from crossfade_registries.hub.client import USER_AGENT, HfApi, authorisation, open_session, source_error
+from crossfade_registries.hub.storage import Storage
 from crossfade_registries.retrying import Patience, retried
 
 SILENCE_SECONDS: Final = 30.0
@@ -28,6 +31,7 @@ _REFUSED: Final = frozenset({400, 401, 403, 404, 410})
 """What storages say to a signed link that has expired: S3 and CloudFront 403, others what they like."""
 _CONTENT_RANGE: Final = re.compile(r"bytes (?P<start>\d+)-\d+/(?P<total>\d+|\*)")
 _AS_IT_IS: Final = {"accept-encoding": "identity"}
+_PIECE_BYTES: Final = 256 << 10
 
 
 class HubDownload:
@@ -44,6 +48,7 @@ class HubDownload:
         self._api, self._pinned, self._files, self._patience = api, pinned, files, patience
         self._hub = _origin(api.endpoint)
         self._session = open_session(silence_seconds=SILENCE_SECONDS)
+        self._storage = Storage(USER_AGENT, SILENCE_SECONDS)
         self._links: dict[str, str] = {}
         self._linking = {name: threading.Lock() for name in files}
         self._under_way = 0
@@ -81,6 +86,7 @@ class HubDownload:
         # A session that is closed while another thread connects loses that connection without closing it.
         if self._is_closed and self._under_way == 0:
             self._session.close()
+            self._storage.close()
 
     def _check_open(self, info: FileInfo) -> None:
         if self._is_closed:
@@ -91,21 +97,21 @@ class HubDownload:
         link = self._link(info)
         with self._foreign_errors(info), self._get(link, rest) as answer:
             self._check_answer(answer, link, info, rest)
-            for block in answer.iter_raw():
+            # Of a read that takes several receives and breaks off, what came before would be lost.
+            while rest.buffer and (piece := answer.read1(min(len(rest.buffer), _PIECE_BYTES))):
+                rest.take(piece)
                 self._check_open(info)
-                if not rest.take(block):
-                    break
         if rest.buffer:
             raise ShortRead(
                 f"{self._where(info)}: {len(rest.buffer)} bytes of those asked for did not come",
                 **self._details(info),
             )
 
-    def _get(self, link: str, rest: "_Rest") -> contextlib.AbstractContextManager[httpx2.Response]:
-        headers = {"range": f"bytes={rest.offset}-{rest.offset + len(rest.buffer) - 1}", **_AS_IT_IS}
+    def _get(self, link: str, rest: "_Rest") -> contextlib.AbstractContextManager[BaseHTTPResponse]:
+        headers = {"range": f"bytes={rest.offset}-{rest.offset + len(rest.buffer) - 1}"}
         if self._is_hub(link):
             headers |= authorisation(self._api)
-        return self._session.stream("GET", link, headers=headers)
+        return self._storage.get(link, headers, _REFUSED)
 
     def _link(self, info: FileInfo) -> str:
         with self._linking[info.name]:  # several ranges of a file begin at once; one of them asks
@@ -149,15 +155,14 @@ class HubDownload:
                     **self._details(info),
                 )
 
-    def _check_answer(self, answer: httpx2.Response, link: str, info: FileInfo, rest: "_Rest") -> None:
-        if answer.status_code in _REFUSED:
+    def _check_answer(self, answer: BaseHTTPResponse, link: str, info: FileInfo, rest: "_Rest") -> None:
+        if answer.status in _REFUSED:
             self._forget(info, link)
             raise SourceUnavailable(
-                f"{self._where(info)}: the storage refused the Hub's link to it ({answer.status_code}); it may have "
+                f"{self._where(info)}: the storage refused the Hub's link to it ({answer.status}); it may have "
                 "expired, or this machine's clock be wrong",
                 **self._details(info),
             )
-        hf_raise_for_status(answer)
         start, total = _extent(answer)
         if start != rest.offset or "content-encoding" in answer.headers:
             raise SourceError(
@@ -180,7 +185,7 @@ class HubDownload:
     def _foreign_errors(self, info: FileInfo) -> Iterator[None]:
         try:
             yield
-        except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+        except (httpx2.HTTPError, httpx2.InvalidURL, HTTPError) as error:
             raise source_error(error, self._where(info), **self._details(info)) from error
 
     def _is_hub(self, url: str) -> bool:
@@ -199,21 +204,19 @@ class _Rest:
     def __init__(self, offset: int, buffer: memoryview) -> None:
         self.offset, self.buffer = offset, buffer
 
-    def take(self, block: bytes) -> bool:
-        """Put a block where it belongs; False once there is no room for more."""
-        count = min(len(block), len(self.buffer))
-        self.buffer[:count] = block[:count]
-        self.offset, self.buffer = self.offset + count, self.buffer[count:]
-        return count == len(block)
+    def take(self, piece: bytes) -> None:
+        """Put the next bytes where they belong."""
+        self.buffer[: len(piece)] = piece
+        self.offset, self.buffer = self.offset + len(piece), self.buffer[len(piece) :]
 
 
-def _extent(answer: httpx2.Response) -> tuple[int, int | None]:
+def _extent(answer: BaseHTTPResponse) -> tuple[int, int | None]:
     """Return where a body begins in its file, and the file's size where that is said.
 
     Source: RFC 9110, section 14.4. A server may ignore Range and answer 200 with the whole file.
     """
     found = _CONTENT_RANGE.fullmatch(answer.headers.get("content-range", ""))
-    if answer.status_code == 206 and found is not None:
+    if answer.status == 206 and found is not None:
         return int(found["start"]), int(found["total"]) if found["total"] != "*" else None
     length = answer.headers.get("content-length", "")
     return 0, int(length) if length.isdecimal() else None

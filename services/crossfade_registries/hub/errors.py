@@ -19,6 +19,7 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
+from urllib3.exceptions import HTTPError, MaxRetryError
 
 from crossfade_core.errors import (
     CrossfadeError,
@@ -37,6 +38,7 @@ from crossfade_core.errors import (
 )
 
 HUB_ERRORS: Final = (
+    HTTPError,
     httpx2.HTTPError,
     httpx2.InvalidURL,
     EntryNotFoundError,
@@ -131,7 +133,9 @@ def _describe(error: Exception) -> tuple[Trouble, str]:
         return "refused", "this is no name of a repository; write hf://ORG/NAME@REVISION"
     if isinstance(error, PermissionError):  # also hf_xet's XetAuthenticationError
         return "denied", f"the storage refused: {_words(str(error))}; check the rights of the configured credential"
-    if isinstance(error, httpx2.HTTPError | OSError | RuntimeError):
+    if isinstance(error, MaxRetryError) and error.reason is not None:
+        error = error.reason
+    if isinstance(error, httpx2.HTTPError | HTTPError | OSError | RuntimeError):
         said = _words(str(error)) or type(error).__name__
         return "away", f"the Hub cannot be reached: {said}; check the endpoint and the network between"
     return "away", "the answer is none that a Hub gives; check the endpoint, and what stands between"

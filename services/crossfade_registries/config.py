@@ -26,6 +26,7 @@ from crossfade_registries.settings import (
     S3Access,
     S3Destination,
 )
+from crossfade_registries.turn import Turn
 
 if TYPE_CHECKING:
     from crossfade_registries.hub.client import HfApi
@@ -41,7 +42,8 @@ class Registries:
 
     def __init__(self, settings: RegistrySettings) -> None:
         self._settings = settings
-        self._scratch = Scratch(settings.scratch, settings.units_at_once)
+        self._turn = Turn(settings.scratch if settings.units_at_once > 1 else None)
+        self._scratch = Scratch(settings.scratch, settings.units_at_once, self._turn)
         self._s3 = functools.cache(self._open_s3)
         self._hub = functools.cache(self._open_hub)
 
@@ -73,7 +75,7 @@ class Registries:
             case S3Destination() as s3:
                 from crossfade_registries.s3.sink import S3Sink
 
-                return S3Sink(self._s3(_access(s3)), s3, job_id, overwrite=spec.overwrite)
+                return S3Sink(self._s3(_access(s3)), s3, job_id, overwrite=spec.overwrite, turn=self._turn)
             case HubDestination() as hub:
                 from crossfade_registries.hub.sink import HubSink
 

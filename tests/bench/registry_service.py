@@ -21,7 +21,7 @@ from tests.bench.watch import ScratchWatch, cpu_seconds, peak_bytes, resident_by
 CLI: Final = str(Path(sys.executable).with_name("crossfade"))
 WARM_UPS: Final = 10
 _ENDED: Final = {"SUCCEEDED", "PARTIALLY_SUCCEEDED", "FAILED", "CANCELLED"}
-_ASK_SECONDS: Final = 0.02
+_ASK_SECONDS: Final = 0.2
 
 
 @dataclass(frozen=True)

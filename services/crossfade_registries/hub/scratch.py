@@ -8,13 +8,9 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Final
 
 from crossfade_core.errors import ScratchTooSmall, SinkUnavailable
-from crossfade_registries.hub.turn import Turn
-
-_TURN_BYTES: Final = 32 << 20
-"""Smaller files are read and sent so soon that nobody waits for a turn to begin one."""
+from crossfade_registries.turn import Turn
 
 
 class Scratch:
@@ -23,12 +19,13 @@ class Scratch:
     Args:
         folder: Where; must exist.
         units_at_once: How many units of work share it.
+        turn: Taken to fill a file.
     """
 
-    def __init__(self, folder: Path, units_at_once: int) -> None:
+    def __init__(self, folder: Path, units_at_once: int, turn: Turn | None = None) -> None:
         self._folder = folder
         self._units_at_once = units_at_once
-        self._turn = Turn(folder)
+        self._turn = turn or Turn(None)
 
     def check_room(self, file_bytes: int, files: int) -> None:
         """Hold what the units under way at once may need against the disk's free room.
@@ -82,7 +79,7 @@ class ScratchFile:
     Args:
         folder: Where.
         size_bytes: How much room to reserve.
-        turn: Taken when a large file is begun.
+        turn: Taken to fill it.
 
     Raises:
         OSError: There is none.
@@ -90,7 +87,7 @@ class ScratchFile:
 
     def __init__(self, folder: Path, size_bytes: int, turn: Turn) -> None:
         self._folder, self._turn = folder, turn
-        self._needs_turn = size_bytes >= _TURN_BYTES
+        self._size_bytes = size_bytes
         self._file = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115 (the writer closes it)
         self.written_bytes = 0
         if size_bytes == 0:  # posix_fallocate(3) refuses nothing
@@ -112,9 +109,7 @@ class ScratchFile:
         Raises:
             SinkUnavailable: The disk refused.
         """
-        if self._needs_turn:
-            self._turn.take()
-            self._needs_turn = False
+        self._turn.take(self._size_bytes)
         done = 0
         try:
             while done < len(buffer):

@@ -30,6 +30,7 @@ from crossfade_registries.s3.publication import MANIFESTS, Publication
 from crossfade_registries.s3.staging import STAGING, Staging
 from crossfade_registries.s3.writers import ContentWriter, FilePlace, UploadWriter
 from crossfade_registries.settings import S3Destination
+from crossfade_registries.turn import Turn
 
 PATIENCE: Final = Patience()
 
@@ -46,6 +47,7 @@ class S3Sink:
         job_id: Whose staging prefix to use.
         overwrite: Whether an output already there is replaced. It is gone from the first write of the new one on.
         patience: How often a request is tried.
+        turn: Taken to make a shard.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class S3Sink:
         *,
         overwrite: bool = False,
         patience: Patience = PATIENCE,
+        turn: Turn | None = None,
     ) -> None:
         self._job_id, self._overwrite = job_id, overwrite
         self._part_bytes = destination.part_bytes
@@ -63,7 +66,7 @@ class S3Sink:
         self._prefix = f"{destination.prefix}/" if destination.prefix else ""
         self._staging = Staging(self._bucket, self._prefix + STAGING, job_id)
         self._claims = Claims(self._bucket, self._prefix + STAGING, job_id)
-        self._buffers = PartBuffers()
+        self._buffers, self._turn = PartBuffers(), turn or Turn(None)
         self._is_writable = False
 
     def check_free(self, name: str) -> None:
@@ -95,8 +98,8 @@ class S3Sink:
             self._staging,
             place,
             buffers=self._buffers,
+            turn=self._turn,
             part_bytes=self._part_bytes,
-            job_id=self._job_id,
         )
 
     def commit(self, name: str, files: Mapping[str, StagedFile]) -> str:

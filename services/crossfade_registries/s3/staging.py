@@ -78,6 +78,7 @@ class Staging:
 
     def __init__(self, bucket: Bucket, folder: str, job_id: JobId) -> None:
         self._bucket = bucket
+        self.job_id = job_id
         self._root = f"{folder}/{job_id}/"
 
     def keep_open(self, name: str, file: str, upload: Upload) -> str:

@@ -11,6 +11,7 @@ from crossfade_core.ports import StagedFile
 from crossfade_registries.s3.bucket import Bucket
 from crossfade_registries.s3.parts import PartBuffers, part_bytes_for, upload_threads
 from crossfade_registries.s3.staging import StagedUpload, Staging
+from crossfade_registries.turn import Turn
 
 
 @dataclass(frozen=True)
@@ -48,27 +49,34 @@ class UploadWriter:
 
     Args:
         bucket: Where to.
-        staging: Where the upload is noted.
+        staging: Where the upload is noted; its job is named in the object's metadata.
         place: Which file.
         buffers: Shared with the sink's other writers.
+        turn: Taken with the first byte; with the last, the next unit may begin.
         part_bytes: Size of a part, unless the parts were too many.
-        job_id: Named in the object's metadata.
 
     Raises:
         SinkError: The store refused.
     """
 
     def __init__(
-        self, bucket: Bucket, staging: Staging, place: FilePlace, *, buffers: PartBuffers, part_bytes: int, job_id: str
+        self,
+        bucket: Bucket,
+        staging: Staging,
+        place: FilePlace,
+        *,
+        buffers: PartBuffers,
+        turn: Turn,
+        part_bytes: int,
     ) -> None:
         self._bucket, self._staging, self._place = bucket, staging, place
-        self._buffers = buffers
+        self._buffers, self._turn = buffers, turn
         self._part_bytes = part_bytes_for(place.size_bytes, part_bytes)
         self._filling: mmap | None = None
         self._sent: list[Future[_Part]] = []
         self._written = 0
         self._failure: BaseException | None = None
-        self._upload = bucket.begin_upload(place.key, job_id)
+        self._upload = bucket.begin_upload(place.key, staging.job_id)
         try:
             self._note = staging.keep_open(place.output, place.file, self._upload)
         except SinkError:
@@ -83,6 +91,7 @@ class UploadWriter:
         Raises:
             SinkError: A part could not be sent.
         """
+        self._turn.take(self._place.size_bytes)
         while len(buffer) > 0:
             self._check_sent()
             if self._filling is None:
@@ -104,7 +113,8 @@ class UploadWriter:
         if self._filling is not None:
             self._filling.resize(self._filling.tell())
             self._send()
-        wait(self._sent)
+        with self._turn.sending():
+            wait(self._sent)
         self._check_sent()
         parts = [future.result() for future in self._sent]
         staged = StagedUpload(
@@ -121,6 +131,7 @@ class UploadWriter:
         """Abort the upload; where the store cannot be reached, `discard` does it later."""
         if not self._is_open:
             return
+        self._turn.give_back()
         self._failure = self._failure or SinkUnavailable(f"{self._place.file}: abandoned")
         wait(self._sent)  # a part that arrives after the abort would stay
         if self._filling is not None:

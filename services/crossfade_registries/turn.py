@@ -1,4 +1,4 @@
-"""Let the units of one machine fill scratch one after the other, so that one reads while another sends.
+"""Let the units of one machine begin one after the other, so that one reads while another sends.
 
 Units that begin together would read together and then send together, each way of the network idle half of the time.
 Whoever waits does so for no longer than sending takes: out of step by that much, units stay out of each other's way.
@@ -17,6 +17,8 @@ from typing import Final
 LONGEST_WAIT_SECONDS: Final = 15.0
 """Also how long the first unit of a process may wait, which has sent nothing yet."""
 _ASK_SECONDS: Final = 0.05
+_LEAST_BYTES: Final = 32 << 20
+"""Smaller files are read and sent so soon that nobody waits for a turn to begin one."""
 
 
 class Turn:
@@ -24,17 +26,19 @@ class Turn:
 
     Args:
         folder: Whom this process shares the network with has this scratch folder too; it is locked (flock(2)), which
-            ends with the process. Where it cannot be, nobody waits.
+            ends with the process. Where it cannot be, nobody waits. None where there is nobody else.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path | None) -> None:
         self._folder = folder
         self._descriptor: int | None = None
         self._patience_seconds = LONGEST_WAIT_SECONDS
         self._lock = threading.Lock()
 
-    def take(self) -> None:
-        """Wait for the turn, unless this process has it, and not for long."""
+    def take(self, size_bytes: int) -> None:
+        """Wait for the turn to make a file, unless this process has it, and not for long."""
+        if self._folder is None or size_bytes < _LEAST_BYTES:
+            return
         with self._lock, contextlib.suppress(OSError):
             if self._descriptor is None:
                 self._descriptor = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

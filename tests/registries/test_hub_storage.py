@@ -42,9 +42,8 @@ def test_proxy_of_the_environment_is_used(proxy, storage):
 
 def test_host_without_proxy_is_asked_itself(proxy, storage, monkeypatch):
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-    with PlainOrigin() as origin:
-        with storage.get(f"{origin.url}/zeros/3", {"connection": "close"}, NONE) as answer:
-            assert answer.read() == bytes(3)
+    with PlainOrigin() as origin, storage.get(f"{origin.url}/zeros/3", {"connection": "close"}, NONE) as answer:
+        assert answer.read() == bytes(3)
     assert proxy.heard == []
 
 

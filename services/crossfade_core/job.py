@@ -143,6 +143,8 @@ class Unit:
     """One output shard, every λ of it. `shard` is the shard's plan; `result` its digests once DONE.
 
     `fence` counts how often the unit was claimed: the fencing token. Only the holder of the newest may write to it.
+    `failures` counts attempts that ended with an error, `deaths` those whose holder fell silent; an attempt that was
+    given back because its process was told to stop is neither. Nobody claims it before `not_before`.
     `bytes_total` and `bytes_done` count output bytes over all λ.
     """
 
@@ -154,6 +156,9 @@ class Unit:
     bytes_total: int
     bytes_done: int = 0
     fence: int = 0
+    failures: int = 0
+    deaths: int = 0
+    not_before: datetime | None = None
     lease_owner: str | None = None
     lease_expires_at: datetime | None = None
     result: dict[str, Any] | None = None

@@ -233,11 +233,13 @@ class JobStore(Protocol):
         """
 
     def claim_unit(self, unit_id: UnitId, owner: str, lease_seconds: float) -> Unit | None:
-        """Lease a unit of a RUNNING job: PENDING, or RUNNING with an expired lease; fence + 1, `bytes_done` back to 0.
+        """Lease a unit of a RUNNING job: PENDING and due, or RUNNING with an expired lease, which counts as a death.
+
+        Its fence rises by one, `bytes_done` is 0 again.
 
         Returns:
-            The unit as leased, or None when there is nothing to do: done, leased by another, unknown, or its job
-            not RUNNING.
+            The unit as leased, or None when there is nothing to do: done, leased by another, not due, unknown, or its
+            job not RUNNING.
         """
 
     def renew_lease(self, unit_id: UnitId, fence: int, lease_seconds: float, bytes_done: int) -> None:
@@ -257,6 +259,18 @@ class JobStore(Protocol):
 
     def release_unit(self, unit_id: UnitId, fence: int) -> None:
         """Give an unfinished unit back: PENDING, no lease. Does nothing when the fence is stale."""
+
+    def fail_unit(self, unit_id: UnitId, fence: int, wait_seconds: float, error: Mapping[str, Any]) -> None:
+        """Give a unit back that failed, to be claimed again in `wait_seconds`; event `unit.failed` with the error.
+
+        Does nothing when the fence is stale, or the job has ended.
+        """
+
+    def expire_unit(self, unit_id: UnitId, fence: int) -> bool:
+        """Take a unit from a holder that fell silent; event `unit.lost`. False, and nothing done, where it renewed."""
+
+    def due_units(self, limit: int = 100) -> Sequence[Unit]:
+        """Return PENDING units of RUNNING jobs whose wait is over; each is returned once."""
 
     def publish_output(
         self,

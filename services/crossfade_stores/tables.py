@@ -137,7 +137,11 @@ class UnitRow(Base):
     """One unit of a job. `updated_at` is its own, so that renewing a lease writes this row and no other."""
 
     __tablename__ = "units"
-    __table_args__ = (Index(None, "job_id", "position", unique=True), Index(None, "state", "lease_expires_at"))
+    __table_args__ = (
+        Index(None, "job_id", "position", unique=True),
+        Index(None, "state", "lease_expires_at"),
+        Index(None, "not_before"),
+    )
 
     id: Mapped[UnitId] = mapped_column(String(ID_LENGTH), primary_key=True)
     job_id: Mapped[JobId] = mapped_column(String(ID_LENGTH), ForeignKey("jobs.id"))
@@ -147,6 +151,9 @@ class UnitRow(Base):
     bytes_total: Mapped[int] = mapped_column(BigInteger)
     bytes_done: Mapped[int] = mapped_column(BigInteger)
     fence: Mapped[int]
+    failures: Mapped[int] = mapped_column(server_default="0")
+    deaths: Mapped[int] = mapped_column(server_default="0")
+    not_before: Mapped[datetime | None]
     lease_owner: Mapped[str | None] = mapped_column(String(255))
     lease_expires_at: Mapped[datetime | None]
     result: Mapped[dict[str, Any] | None]
@@ -163,6 +170,9 @@ class UnitRow(Base):
             bytes_total=self.bytes_total,
             bytes_done=self.bytes_done,
             fence=self.fence,
+            failures=self.failures,
+            deaths=self.deaths,
+            not_before=self.not_before,
             lease_owner=self.lease_owner,
             lease_expires_at=self.lease_expires_at,
             result=self.result,

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any, cast
 
-from sqlalchemy import ColumnElement, CursorResult, and_, func, or_, select, update
+from sqlalchemy import ColumnElement, CursorResult, and_, case, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from crossfade_core.errors import JobCancelled, LeaseLost
@@ -24,10 +24,9 @@ class UnitLeases(StoreSide):
     def claim_unit(self, unit_id: UnitId, owner: str, lease_seconds: float) -> Unit | None:
         """Lease a unit that is free, or whose lease has expired, or return None."""
         now = self._clock.now()
-        free = or_(
-            UnitRow.state == UnitState.PENDING,
-            and_(UnitRow.state == UnitState.RUNNING, UnitRow.lease_expires_at <= now),
-        )
+        is_expired = and_(UnitRow.state == UnitState.RUNNING, UnitRow.lease_expires_at <= now)
+        is_due = or_(UnitRow.not_before.is_(None), UnitRow.not_before <= now)
+        free = or_(and_(UnitRow.state == UnitState.PENDING, is_due), is_expired)
         with self._transactions.write() as session:
             job = lock_job_of_unit(session, unit_id)
             if job is None or job.state is not JobState.RUNNING:
@@ -37,6 +36,8 @@ class UnitLeases(StoreSide):
                 and_(UnitRow.id == unit_id, free),
                 state=UnitState.RUNNING,
                 fence=UnitRow.fence + 1,
+                deaths=UnitRow.deaths + case((is_expired, 1), else_=0),
+                not_before=None,
                 bytes_done=0,
                 lease_owner=owner,
                 lease_expires_at=now + timedelta(seconds=lease_seconds),
@@ -104,6 +105,64 @@ class UnitLeases(StoreSide):
             _update_unit(
                 session, _held(unit_id, fence), state=UnitState.PENDING, lease_owner=None, lease_expires_at=None
             )
+
+    def fail_unit(self, unit_id: UnitId, fence: int, wait_seconds: float, error: Mapping[str, Any]) -> None:
+        """Give a unit back that failed; no-op for a stale fence, or a job that has ended."""
+        now = self._clock.now()
+        with self._transactions.write() as session:
+            job = lock_job_of_unit(session, unit_id)
+            if job is None or job.state in TERMINAL:
+                return
+            released = _update_unit(
+                session,
+                _held(unit_id, fence),
+                state=UnitState.PENDING,
+                failures=UnitRow.failures + 1,
+                not_before=now + timedelta(seconds=wait_seconds),
+                lease_owner=None,
+                lease_expires_at=None,
+            )
+            if released:
+                unit = session.get_one(UnitRow, unit_id)
+                data = {"position": unit.position, "failures": unit.failures, "wait_seconds": wait_seconds}
+                append_event(session, job, "unit.failed", {**data, "error": dict(error)}, now)
+
+    def expire_unit(self, unit_id: UnitId, fence: int) -> bool:
+        """Take a unit from a holder that fell silent; False where it has not."""
+        now = self._clock.now()
+        with self._transactions.write() as session:
+            job = lock_job_of_unit(session, unit_id)
+            expired = job is not None and _update_unit(
+                session,
+                and_(_held(unit_id, fence), UnitRow.lease_expires_at <= now),
+                state=UnitState.PENDING,
+                deaths=UnitRow.deaths + 1,
+                lease_owner=None,
+                lease_expires_at=None,
+            )
+            if job is None or not expired:
+                return False
+            unit = session.get_one(UnitRow, unit_id)
+            append_event(session, job, "unit.lost", {"position": unit.position, "deaths": unit.deaths}, now)
+            return True
+
+    def due_units(self, limit: int = 100) -> Sequence[Unit]:
+        """Return units whose wait is over, longest due first, and forget that they waited."""
+        due = (
+            select(UnitRow)
+            .join(JobRow, JobRow.id == UnitRow.job_id)
+            .where(JobRow.state == JobState.RUNNING, UnitRow.state == UnitState.PENDING)
+            .where(UnitRow.not_before <= self._clock.now())
+            .order_by(UnitRow.not_before, UnitRow.id)
+            .limit(limit)
+            .with_for_update(of=UnitRow, skip_locked=True)
+        )
+        with self._transactions.write() as session:
+            rows = list(session.scalars(due))
+            units = [row.as_unit() for row in rows]
+            for row in rows:
+                row.not_before = None
+            return units
 
     def live_leases(self, job_id: JobId) -> int:
         """Count the job's units that somebody still works on.

@@ -1,6 +1,7 @@
 """Leases: one holder at a time, the newest fence alone may write, a dead holder's unit comes free."""
 
 from collections.abc import Callable
+from datetime import timedelta
 
 import pytest
 
@@ -159,6 +160,88 @@ def test_a_released_unit_is_free_at_once(store, running_job: RunningJob):
     assert (released.state, released.lease_owner, released.lease_expires_at) == (UnitState.PENDING, None, None)
     assert store.live_leases(job_id) == 0
     assert store.claim_unit(unit.id, "w2", LEASE).fence == 2
+
+
+def test_a_released_unit_counts_as_neither_failed_nor_lost(store, running_job: RunningJob):
+    job_id, (unit,) = running_job(1)
+    store.claim_unit(unit.id, "w1", LEASE)
+    store.release_unit(unit.id, 1)
+    assert (unit_of(store, job_id).failures, unit_of(store, job_id).deaths) == (0, 0)
+
+
+def test_a_failed_unit_waits_and_is_found_once_when_it_is_due(store, running_job: RunningJob, clock: FakeClock):
+    job_id, (unit, _) = running_job(2)
+    store.claim_unit(unit.id, "w1", LEASE)
+    store.fail_unit(unit.id, 1, 20, {"code": "source_unavailable"})
+    waiting = unit_of(store, job_id)
+    assert (waiting.state, waiting.failures, waiting.lease_owner) == (UnitState.PENDING, 1, None)
+    assert waiting.not_before == clock.now() + timedelta(seconds=20)
+    clock.advance(19)
+    assert store.claim_unit(unit.id, "w2", LEASE) is None
+    assert store.due_units() == []
+    clock.advance(1)
+    assert [due.id for due in store.due_units()] == [unit.id]
+    assert store.due_units() == []
+    claimed = store.claim_unit(unit.id, "w2", LEASE)
+    assert (claimed.fence, claimed.failures, claimed.deaths, claimed.not_before) == (2, 1, 0, None)
+    (event,) = [event for event in store.list_events(job_id) if event.type == "unit.failed"]
+    assert event.data == {"position": 0, "failures": 1, "wait_seconds": 20, "error": {"code": "source_unavailable"}}
+
+
+def test_a_unit_that_is_due_may_be_claimed_before_it_is_found(store, running_job: RunningJob, clock: FakeClock):
+    _, (unit,) = running_job(1)
+    store.claim_unit(unit.id, "w1", LEASE)
+    store.fail_unit(unit.id, 1, 20, {})
+    clock.advance(20)
+    assert store.claim_unit(unit.id, "w2", LEASE).fence == 2
+    assert store.due_units() == []
+
+
+def test_units_of_a_job_that_left_running_are_not_due(store, running_job: RunningJob, clock: FakeClock):
+    job_id, (unit,) = running_job(1)
+    store.claim_unit(unit.id, "w1", LEASE)
+    store.fail_unit(unit.id, 1, 20, {})
+    store.move_job(job_id, JobState.CANCELLING, phase=Phase.CLEANING)
+    clock.advance(20)
+    assert store.due_units() == []
+
+
+def test_a_stale_fence_cannot_fail_a_unit_nor_can_anybody_in_a_job_that_has_ended(store, running_job, clock):
+    job_id, (unit,) = running_job(1)
+    store.claim_unit(unit.id, "w1", LEASE)
+    clock.advance(LEASE)
+    leased = store.claim_unit(unit.id, "w2", LEASE)
+    store.fail_unit(unit.id, 1, 20, {})
+    assert unit_of(store, job_id) == leased
+    store.move_job(job_id, JobState.FAILED, phase=Phase.DONE)
+    store.fail_unit(unit.id, 2, 20, {})
+    assert unit_of(store, job_id) == leased
+    assert store.list_events(job_id)[-1].type == "job.failed"
+
+
+@pytest.mark.parametrize("finder", ["claimer", "sweep"])
+def test_a_holder_that_fell_silent_is_counted_once(store, running_job: RunningJob, clock: FakeClock, finder):
+    job_id, (unit,) = running_job(1)
+    store.claim_unit(unit.id, "w1", LEASE)
+    clock.advance(LEASE)
+    if finder == "sweep":
+        assert store.expire_unit(unit.id, 1)
+        assert not store.expire_unit(unit.id, 1)
+        assert store.list_events(job_id)[-1].data == {"position": 0, "deaths": 1}
+    assert store.claim_unit(unit.id, "w2", LEASE).deaths == 1
+    assert not store.expire_unit(unit.id, 1)
+    assert unit_of(store, job_id).deaths == 1
+
+
+def test_a_holder_that_renewed_meanwhile_keeps_its_unit(store, running_job: RunningJob, clock: FakeClock):
+    job_id, (unit,) = running_job(1)
+    store.claim_unit(unit.id, "w1", LEASE)
+    clock.advance(LEASE)
+    (expired,) = store.expired_units()
+    store.renew_lease(unit.id, 1, LEASE, bytes_done=1)
+    assert not store.expire_unit(expired.id, expired.fence)
+    assert not store.expire_unit(UnitId("unit-0"), 1)
+    assert (unit_of(store, job_id).state, unit_of(store, job_id).deaths) == (UnitState.RUNNING, 0)
 
 
 def test_a_done_unit_is_not_released(store, running_job: RunningJob):

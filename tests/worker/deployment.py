@@ -1,5 +1,6 @@
 """A whole service without processes: real store, registries and engine; time, messages and interruptions in hand."""
 
+import functools
 import hashlib
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -21,7 +22,7 @@ from crossfade_registries.settings import LocalDestination, RegistrySettings
 from crossfade_stores.job_store import SqlJobStore
 from crossfade_worker.plan_merge import PlanMerge
 from crossfade_worker.publish import Publish
-from crossfade_worker.run_unit import RunUnit, UnitSettings
+from crossfade_worker.run_unit import LONGEST_WAIT_SECONDS, RunUnit, UnitSettings
 from crossfade_worker.sweep import Sweep
 from tests.fakes.checkpoints import random_pair
 from tests.fakes.clock import FakeClock
@@ -190,6 +191,15 @@ class Deployment:
             task, ident = self.queue.sent.pop(0)
             handlers[task](ident)
         raise AssertionError("messages breed without end")
+
+    def deliver_through_waits(self) -> None:
+        """Deliver until no message is left and no unit waits to be tried again."""
+        self.deliver()
+        running = functools.partial(self.store.list_jobs, state=JobState.RUNNING)
+        while any(unit.not_before for job in running() for unit in self.store.list_units(job.id)):
+            self.clock.advance(LONGEST_WAIT_SECONDS)
+            self.sweep()
+            self.deliver()
 
     def drop_messages(self) -> list[tuple[str, str]]:
         """Lose every message on its way, and return what they were."""

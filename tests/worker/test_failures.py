@@ -6,9 +6,9 @@ import struct
 
 import pytest
 
-from crossfade_core.errors import SourceUnavailable
+from crossfade_core.errors import SourceRateLimited, SourceUnavailable
 from crossfade_core.messages import PUBLISH, UNIT
-from crossfade_worker.run_unit import MAX_ATTEMPTS
+from crossfade_worker.run_unit import MAX_FAILURES
 from crossfade_worker.sweep import IDLE_SECONDS
 from tests.fakes.checkpoints import write_checkpoint
 
@@ -82,8 +82,8 @@ def test_source_that_is_cut_while_it_is_read_is_tried_again_and_fails_with_its_f
     path = deployment.pair.instruct / unit.shard["file"]
     deployment.on_next_read(lambda _: os.truncate(path, 1000), by_a_thread=True)
     deployment.run_unit(unit.id)
-    assert deployment.queue.sent == [(UNIT, unit.id)]
-    deployment.deliver()
+    assert deployment.queue.sent == []
+    deployment.deliver_through_waits()
     assert_failed_cleanly(deployment, job, "source_changed", unit.shard["file"])
 
 
@@ -97,7 +97,7 @@ def test_source_that_is_away_for_a_moment_costs_an_attempt_only(deployment):
     deployment.run_unit(unit.id)
     for other in others:
         deployment.run_unit(other.id)
-    deployment.deliver()
+    deployment.deliver_through_waits()
     assert deployment.states(job) == ("SUCCEEDED", ["PUBLISHED"] * 3)
     assert deployment.store.list_units(job.id)[0].fence == 2
 
@@ -110,9 +110,51 @@ def test_source_that_stays_away_fails_the_job_after_a_few_attempts(deployment):
 
     deployment.on_every_read(fail)
     deployment.run_unit(unit.id)
-    deployment.deliver()
-    assert deployment.store.list_units(job.id)[0].fence == MAX_ATTEMPTS
+    deployment.deliver_through_waits()
+    assert deployment.store.list_units(job.id)[0].fence == MAX_FAILURES
     assert_failed_cleanly(deployment, job, "source_unavailable", unit.shard["file"])
+
+
+def test_each_attempt_waits_longer_than_the_last_and_is_told_in_the_history(deployment):
+    job, (unit, *_) = deployment.planned()
+
+    def fail(file):
+        raise SourceUnavailable(f"{file}: reading failed", file=file)
+
+    deployment.on_every_read(fail)
+    deployment.run_unit(unit.id)
+    deployment.deliver_through_waits()
+    events = deployment.store.list_events(job.id)
+    failed = [event.data for event in events if event.type == "unit.failed" and event.data["position"] == 0]
+    assert [(data["failures"], data["error"]["code"]) for data in failed] == [
+        (count, "source_unavailable") for count in range(1, MAX_FAILURES)
+    ]
+    for data, least in zip(failed, (2, 8, 32, 128), strict=True):
+        assert least <= data["wait_seconds"] <= 1.25 * least
+
+
+def test_unit_that_waits_is_not_begun_before_its_time(deployment):
+    _, (unit, *others) = deployment.planned()
+
+    def fail(_):
+        raise SourceRateLimited("the Hub asks for patience", retry_after_seconds=60)
+
+    deployment.on_next_read(fail)
+    deployment.run_unit(unit.id)
+    for other in others:
+        deployment.run_unit(other.id)
+    deployment.clock.advance(59)
+    deployment.sweep()
+    deployment.run_unit(unit.id)
+    assert deployment.queue.sent == []
+    assert deployment.store.list_units(unit.job_id)[0].fence == 1
+    deployment.clock.advance(20)
+    deployment.sweep()
+    assert deployment.queue.sent == [(UNIT, unit.id)]
+    deployment.sweep()
+    assert deployment.queue.sent == [(UNIT, unit.id)]
+    deployment.deliver()
+    assert deployment.store.get_job(unit.job_id).state == "SUCCEEDED"
 
 
 def test_bug_in_the_pass_fails_the_job_without_telling_its_insides(deployment):
@@ -123,8 +165,8 @@ def test_bug_in_the_pass_fails_the_job_without_telling_its_insides(deployment):
 
     deployment.on_every_read(fail)
     deployment.run_unit(unit.id)
-    deployment.deliver()
-    assert deployment.store.list_units(job.id)[0].fence == MAX_ATTEMPTS
+    deployment.deliver_through_waits()
+    assert deployment.store.list_units(job.id)[0].fence == MAX_FAILURES
     assert_failed_cleanly(deployment, job, "unit_crashed", "unit 0 crashed (RuntimeError)")
     assert "hunter2" not in str(deployment.job(job).error)
 
@@ -144,8 +186,8 @@ def test_destination_that_goes_away_fails_the_job_after_a_few_attempts(deploymen
     job, (unit, *_) = deployment.planned()
     deployment.outputs.rmdir()
     deployment.run_unit(unit.id)
-    deployment.deliver()
-    assert deployment.store.list_units(job.id)[0].fence == MAX_ATTEMPTS
+    deployment.deliver_through_waits()
+    assert deployment.store.list_units(job.id)[0].fence == MAX_FAILURES
     assert deployment.states(job) == FAILED
     assert deployment.job(job).error["code"] == "sink_unavailable"
 

@@ -8,7 +8,7 @@ from crossfade_core.errors import JobCancelled, LeaseLost, StoreUnavailable
 from crossfade_core.job import UnitState
 from crossfade_core.messages import PUBLISH, UNIT
 from crossfade_worker.lease import UnitLease, control_lease
-from crossfade_worker.run_unit import MAX_ATTEMPTS
+from crossfade_worker.run_unit import MAX_DEATHS, MAX_FAILURES
 from tests.worker.deployment import LEASE_SECONDS
 
 
@@ -206,14 +206,40 @@ def test_worker_told_to_stop_gives_its_unit_back_at_once(deployment):
     with pytest.raises(SystemExit):
         deployment.run_unit(unit.id)
     assert stored(deployment, unit).state is UnitState.PENDING
-    assert deployment.queue.sent == []
+    assert deployment.queue.sent == [(UNIT, unit.id)]
+    deployment.run_unit(unit.id)
+    assert stored(deployment, unit).state is UnitState.DONE
+
+
+def test_process_that_is_told_to_stop_stops_also_where_nobody_can_be_told(deployment):
+    _, (unit, *_) = deployment.planned()
+
+    def stop(_):
+        deployment.queue.away = True
+        raise SystemExit(0)
+
+    deployment.on_next_read(stop)
+    with pytest.raises(SystemExit):
+        deployment.run_unit(unit.id)
+
+
+def test_processes_that_are_told_to_stop_are_no_deaths_and_no_failures(deployment):
+    _, (unit, *_) = deployment.planned()
+
+    def stop(_):
+        raise SystemExit(0)
+
+    for _ in range(MAX_DEATHS + MAX_FAILURES):
+        deployment.on_next_read(stop)
+        with pytest.raises(SystemExit):
+            deployment.run_unit(unit.id)
     deployment.run_unit(unit.id)
     assert stored(deployment, unit).state is UnitState.DONE
 
 
 def test_unit_that_kills_its_workers_fails_its_job_after_a_few(deployment):
     job, (unit, *_) = deployment.planned()
-    for _ in range(MAX_ATTEMPTS):
+    for _ in range(MAX_DEATHS):
         assert deployment.store.claim_unit(unit.id, "killed", LEASE_SECONDS)
         deployment.clock.advance(LEASE_SECONDS + 1)
     deployment.run_unit(unit.id)
@@ -221,6 +247,6 @@ def test_unit_that_kills_its_workers_fails_its_job_after_a_few(deployment):
     error = deployment.job(job).error
     assert error["code"] == "attempts_exhausted"
     assert error["details"]["file"] == unit.shard["file"]
-    assert f"begun {MAX_ATTEMPTS} times" in error["message"]
+    assert f"begun {MAX_DEATHS} times" in error["message"]
     assert (PUBLISH, job.id) in deployment.queue.sent
     assert (UNIT, unit.id) not in deployment.queue.sent

@@ -130,6 +130,8 @@ def test_sweep_without_a_broker_sends_everything_when_it_is_back(deployment):
         with pytest.raises(QueueUnavailable):
             deployment.sweep()
     deployment.queue.away = False
+    assert swept(deployment) == [(UNIT, unit.id)]
+    idle(deployment)
     deployment.sweep()
     deployment.deliver()
     assert deployment.job(job).state == "SUCCEEDED"

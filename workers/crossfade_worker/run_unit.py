@@ -1,6 +1,7 @@
 """Run one unit: claim its lease, stream its shard for every λ, store the digests. The only use case with tensors."""
 
 import contextlib
+import random
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -11,6 +12,7 @@ from crossfade_core.errors import (
     CrossfadeError,
     IllegalTransition,
     LeaseLost,
+    QueueUnavailable,
     StoreUnavailable,
     UnitCrashed,
 )
@@ -24,8 +26,11 @@ from crossfade_worker.lease import UnitLease
 from crossfade_worker.plan_record import pinned_files, pinned_sources
 from crossfade_worker.stream_shard import Order, stream_shard
 
-MAX_ATTEMPTS: Final = 5
-"""A unit claimed more often than this kills its workers; its job fails (the fence counts claims)."""
+MAX_DEATHS: Final = 3
+"""A unit under which so many workers died is taken to kill them; its job fails."""
+MAX_FAILURES: Final = 5
+"""So many attempts may end with an error that another may not meet; then the job fails."""
+LONGEST_WAIT_SECONDS: Final = 300.0
 
 log = structlog.get_logger()
 
@@ -70,9 +75,9 @@ class RunUnit:
 
     def _attempt(self, job: Job, unit: Unit) -> None:
         try:
-            if unit.fence > MAX_ATTEMPTS:
+            if unit.deaths >= MAX_DEATHS:
                 raise AttemptsExhausted(
-                    f"unit {unit.position} ({unit.shard['file']}) was begun {MAX_ATTEMPTS} times and never ended; its "
+                    f"unit {unit.position} ({unit.shard['file']}) was begun {unit.deaths} times and never ended; its "
                     "workers died under it: look at their logs and memory, then submit the job again",
                     file=unit.shard["file"],
                 )
@@ -88,12 +93,14 @@ class RunUnit:
             log.exception("unit.crashed", unit=unit.id)
             kind = type(error).__name__
             self._give_up(job, unit, UnitCrashed(f"unit {unit.position} crashed ({kind}); see the worker's log"))
-        except BaseException:  # this process is told to stop: whoever gets the message again need not wait
-            self._store.release_unit(unit.id, unit.fence)
+        except BaseException:  # this process is told to stop: another goes on at once
+            with contextlib.suppress(StoreUnavailable, QueueUnavailable):  # then the lease runs out
+                self._store.release_unit(unit.id, unit.fence)
+                self._queue.send(UNIT, unit.id)
             raise
         else:
             log.info("unit.done", unit=unit.id, file=unit.shard["file"], units_left=left)
-            if left == 0 or self._store.get_job(job.id).state is not JobState.RUNNING:
+            if left == 0 or not self._is_running(job):
                 self._queue.send(PUBLISH, job.id)
 
     def _stream(self, job: Job, unit: Unit) -> dict[str, Any]:
@@ -110,14 +117,28 @@ class RunUnit:
             )
 
     def _give_up(self, job: Job, unit: Unit, error: CrossfadeError) -> None:
-        """End an attempt that failed: try again if that may help, else the job fails."""
-        self._store.release_unit(unit.id, unit.fence)
-        is_running = self._store.get_job(job.id).state is JobState.RUNNING
-        if error.retryable and unit.fence < MAX_ATTEMPTS and is_running:
-            log.warning("unit.retried", unit=unit.id, code=error.code, message=error.message)
-            self._queue.send(UNIT, unit.id)
+        """End an attempt that failed: try again later if that may help, else the job fails."""
+        if error.retryable and unit.failures + 1 < MAX_FAILURES and self._is_running(job):
+            wait_seconds = _wait_seconds(unit.failures, error)
+            log.warning("unit.failed", unit=unit.id, code=error.code, message=error.message, wait_seconds=wait_seconds)
+            self._store.fail_unit(unit.id, unit.fence, wait_seconds, error.as_record())  # the sweep sends it when due
             return
+        self._store.release_unit(unit.id, unit.fence)
         with contextlib.suppress(IllegalTransition):  # cancelled, or failed by another unit
             self._store.move_job(job.id, JobState.FAILED, phase=Phase.DONE, error=error.as_record())
             log.warning("job.failed", unit=unit.id, code=error.code, message=error.message)
         self._queue.send(PUBLISH, job.id)
+
+    def _is_running(self, job: Job) -> bool:
+        return self._store.get_job(job.id).state is JobState.RUNNING
+
+
+def _wait_seconds(failures: int, error: CrossfadeError) -> float:
+    """Return 2, 8, 32, 128 seconds or up to a quarter more, and never less than the other side asked for.
+
+    Units that one outage failed together come back apart.
+    """
+    told = error.details.get("retry_after_seconds")
+    least = float(told) if isinstance(told, int | float) else 0.0
+    wait_seconds: float = max(least, 2.0 * 4**failures) * random.uniform(1.0, 1.25)
+    return min(LONGEST_WAIT_SECONDS, wait_seconds)

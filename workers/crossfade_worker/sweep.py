@@ -27,10 +27,11 @@ class Sweep:
             StoreUnavailable, QueueUnavailable: Something is away; the next sweep tries again.
         """
         for unit in self._store.expired_units():
-            log.warning("unit.expired", unit=unit.id, job_id=unit.job_id, owner=unit.lease_owner)
-            self._store.release_unit(unit.id, unit.fence)  # it waits now like any other, and is not found here again
             self._queue.send(UNIT, unit.id)
-            self._store.touch_job(unit.job_id)
+            if self._store.expire_unit(unit.id, unit.fence):  # it waits now like any other, and is not found here again
+                log.warning("unit.expired", unit=unit.id, job_id=unit.job_id, owner=unit.lease_owner)
+        for unit in self._store.due_units():
+            self._queue.send(UNIT, unit.id)
         for job in self._store.idle_jobs(self._idle_seconds):
             self._resend(job)
             self._store.touch_job(job.id)
@@ -44,6 +45,7 @@ class Sweep:
         else:
             waiting = [unit for unit in self._store.list_units(job.id) if unit.state is UnitState.PENDING]
             for unit in waiting:
-                self._queue.send(UNIT, unit.id)
+                if unit.not_before is None:  # else it is sent when it is due
+                    self._queue.send(UNIT, unit.id)
             if not waiting:
                 self._queue.send(PUBLISH, job.id)

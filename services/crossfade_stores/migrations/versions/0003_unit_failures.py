@@ -1,0 +1,15 @@
+"""How often a unit failed and how often its worker died, and when it may be tried again."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0003"
+down_revision = "0002"
+
+
+def upgrade() -> None:
+    """Add the columns; units stored before begin anew."""
+    op.add_column("units", sa.Column("failures", sa.Integer(), nullable=False, server_default="0"))
+    op.add_column("units", sa.Column("deaths", sa.Integer(), nullable=False, server_default="0"))
+    op.add_column("units", sa.Column("not_before", sa.DateTime(timezone=True)))
+    op.create_index("ix_units_not_before", "units", ["not_before"])

@@ -235,7 +235,7 @@ class JobStore(Protocol):
     def claim_unit(self, unit_id: UnitId, owner: str, lease_seconds: float) -> Unit | None:
         """Lease a unit of a RUNNING job: PENDING and due, or RUNNING with an expired lease, which counts as a death.
 
-        Its fence rises by one, `bytes_done` is 0 again.
+        Its fence rises by one, `bytes_done` is 0 again; event `unit.started`.
 
         Returns:
             The unit as leased, or None when there is nothing to do: done, leased by another, not due, unknown, or its

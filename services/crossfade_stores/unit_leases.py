@@ -45,8 +45,10 @@ class UnitLeases(StoreSide):
             )
             if not claimed:
                 return None
-            job.updated_at = now
-            return session.get_one(UnitRow, unit_id).as_unit()
+            unit = session.get_one(UnitRow, unit_id).as_unit()
+            started = {"position": unit.position, "fence": unit.fence, "worker": owner}
+            append_event(session, job, "unit.started", started, now)
+            return unit
 
     def renew_lease(self, unit_id: UnitId, fence: int, lease_seconds: float, bytes_done: int) -> None:
         """Extend a lease: one UPDATE of one row, without the job's lock, since every worker does it all the time.

@@ -8,7 +8,7 @@ from crossfade_core.errors import JobCancelled, LeaseLost, StoreUnavailable
 from crossfade_core.job import UnitState
 from crossfade_core.messages import PUBLISH, UNIT
 from crossfade_worker.lease import UnitLease, control_lease
-from crossfade_worker.run_unit import MAX_DEATHS, MAX_FAILURES
+from crossfade_worker.run_unit import MAX_FAILURES
 from tests.worker.deployment import LEASE_SECONDS
 
 
@@ -22,6 +22,9 @@ def claimed(deployment):
 @pytest.fixture
 def lease(deployment, claimed):
     return UnitLease(deployment.store, deployment.clock, claimed, LEASE_SECONDS)
+
+
+MAX_DEATHS = 3
 
 
 def stored(deployment, unit):

@@ -26,8 +26,6 @@ from crossfade_worker.lease import UnitLease
 from crossfade_worker.plan_record import pinned_files, pinned_sources
 from crossfade_worker.stream_shard import Order, stream_shard
 
-MAX_DEATHS: Final = 3
-"""A unit under which so many workers died is taken to kill them; its job fails."""
 MAX_FAILURES: Final = 5
 """So many attempts may end with an error that another may not meet; then the job fails."""
 LONGEST_WAIT_SECONDS: Final = 300.0
@@ -37,11 +35,21 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True)
 class UnitSettings:
-    """Who this process is and how it works: lease owner, lease length, what to compute with."""
+    """Who this process is and how it works.
+
+    Attributes:
+        owner: Its name, for leases.
+        lease_seconds: How long a lease lasts unless renewed.
+        resources: What to compute with.
+        max_deaths: A unit under which so many workers died is taken to kill them; its job fails.
+        retry_seconds: How long a unit waits after its first failure; four times as long after each further one.
+    """
 
     owner: str
     lease_seconds: float
     resources: Resources
+    max_deaths: int = 3
+    retry_seconds: float = 2.0
 
 
 class RunUnit:
@@ -75,7 +83,7 @@ class RunUnit:
 
     def _attempt(self, job: Job, unit: Unit) -> None:
         try:
-            if unit.deaths >= MAX_DEATHS:
+            if unit.deaths >= self._settings.max_deaths:
                 raise AttemptsExhausted(
                     f"unit {unit.position} ({unit.shard['file']}) was begun {unit.deaths} times and never ended; its "
                     "workers died under it: look at their logs and memory, then submit the job again",
@@ -119,7 +127,7 @@ class RunUnit:
     def _give_up(self, job: Job, unit: Unit, error: CrossfadeError) -> None:
         """End an attempt that failed: try again later if that may help, else the job fails."""
         if error.retryable and unit.failures + 1 < MAX_FAILURES and self._is_running(job):
-            wait_seconds = _wait_seconds(unit.failures, error)
+            wait_seconds = _wait_seconds(self._settings.retry_seconds * 4**unit.failures, error)
             log.warning("unit.failed", unit=unit.id, code=error.code, message=error.message, wait_seconds=wait_seconds)
             self._store.fail_unit(unit.id, unit.fence, wait_seconds, error.as_record())  # the sweep sends it when due
             return
@@ -133,12 +141,11 @@ class RunUnit:
         return self._store.get_job(job.id).state is JobState.RUNNING
 
 
-def _wait_seconds(failures: int, error: CrossfadeError) -> float:
-    """Return 2, 8, 32, 128 seconds or up to a quarter more, and never less than the other side asked for.
+def _wait_seconds(seconds: float, error: CrossfadeError) -> float:
+    """Return as many, or what the other side asked for if that is more, or up to a quarter more than either.
 
-    Units that one outage failed together come back apart.
+    So units that one outage failed together come back apart.
     """
     told = error.details.get("retry_after_seconds")
     least = float(told) if isinstance(told, int | float) else 0.0
-    wait_seconds: float = max(least, 2.0 * 4**failures) * random.uniform(1.0, 1.25)
-    return min(LONGEST_WAIT_SECONDS, wait_seconds)
+    return min(LONGEST_WAIT_SECONDS, max(least, seconds) * random.uniform(1.0, 1.25))

@@ -57,7 +57,13 @@ class Runtime:
             self.queue,
             self.clock,
             (self.registries.open_source, self.registries.open_sink),
-            UnitSettings(self.owner, self.settings.lease_seconds, resources),
+            UnitSettings(
+                self.owner,
+                self.settings.lease_seconds,
+                resources,
+                max_deaths=self.settings.max_deaths,
+                retry_seconds=self.settings.retry_seconds,
+            ),
         )
 
 

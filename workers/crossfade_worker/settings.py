@@ -17,6 +17,9 @@ class WorkerSettings(RegistrySettings, BaseSettings):
         broker_url: The Redis that delivers messages.
         lease_seconds: How long a unit belongs to a worker that has fallen silent.
         sweep_seconds: How often a control worker looks for lost messages and dead leases.
+        max_deaths: How many workers may die under a unit before its job fails; raise it where machines are often taken
+            away.
+        retry_seconds: How long a unit waits after its first failure; four times as long after each further one.
         threads: How many threads stream a unit; 0 for two a core.
         device: Where tensors are computed.
     """
@@ -27,6 +30,8 @@ class WorkerSettings(RegistrySettings, BaseSettings):
     broker_url: BrokerUrl
     lease_seconds: float = Field(default=30, ge=1, le=3600)
     sweep_seconds: float = Field(default=3, ge=0.2, le=600)
+    max_deaths: int = Field(default=3, ge=1, le=1000)
+    retry_seconds: float = Field(default=2, ge=0.1, le=60)
     threads: int = Field(default=0, ge=0, le=256)
     device: Literal["auto", "cpu", "cuda"] = "auto"
 

@@ -1,0 +1,165 @@
+"""What a deployment meets: a worker told to stop, a broker or a database that goes away, a unit that kills."""
+
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from crossfade_core.errors import StoreUnavailable
+from crossfade_core.job import JobId, JobState
+from tests.bench.make_pair import make_pair
+from tests.servers import Postgres, RedisServer
+from tests.system.fleet import Fleet, pid_of, seconds_until
+from tests.system.serving import wait_for
+
+pytestmark = pytest.mark.slow
+
+LAMBDAS = tuple(round(0.1 * step, 1) for step in range(11))
+PAIR_BYTES = 240_000_000
+SHARD_BYTES = 40_000_000
+LONG_LEASE_SECONDS = 120
+"""Longer than any of these tests waits: what goes on at once does not wait for it."""
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("models")
+    make_pair(folder, PAIR_BYTES, SHARD_BYTES)
+    make_pair(folder / "small", 4_000_000)
+    return folder
+
+
+@pytest.fixture
+def postgres() -> Iterator[Postgres]:
+    """A PostgreSQL of this test's own, to be stopped and started."""
+    with Postgres() as server:
+        yield server
+
+
+@pytest.fixture
+def redis() -> Iterator[RedisServer]:
+    """A Redis of this test's own, which keeps nothing over a restart."""
+    with RedisServer() as server:
+        yield server
+
+
+def begun(fleet: Fleet, job_id: JobId) -> tuple[str, int]:
+    """Wait until a unit is being streamed; return the name of its worker and its position."""
+
+    def streaming() -> tuple[str, int] | None:
+        held = fleet.holder(job_id)
+        name = fleet.worker_of(held[1]) if held is not None else None
+        return (name, held[0].position) if held is not None and name is not None and held[0].bytes_done else None
+
+    return wait_for(streaming, 60)
+
+
+def test_worker_that_is_told_to_stop_gives_its_unit_back_and_another_goes_on_at_once(
+    models, tmp_path, postgres_url, redis_url
+):
+    with Fleet(tmp_path, models, (postgres_url, redis_url), lease_seconds=LONG_LEASE_SECONDS) as fleet:
+        fleet.start("control")
+        fleet.start("merge", "merge1")
+        job_id = fleet.submit(LAMBDAS)
+        name, position = begun(fleet, job_id)
+        fleet.start("merge", "merge2")
+        time.sleep(5)  # until it is up
+        name, position = begun(fleet, job_id)
+        stopped = fleet.workers[name]
+        before = len(fleet.events(job_id, "unit.started"))
+        stopped.send_signal(signal.SIGTERM)
+
+        def begun_again() -> bool:
+            later = [event.data for event in fleet.events(job_id, "unit.started")[before:]]
+            return any(data["position"] == position and data["fence"] == 2 for data in later)
+
+        assert seconds_until(begun_again, 60) < LONG_LEASE_SECONDS / 4
+        assert stopped.wait(30) == 0
+        assert fleet.ended(job_id).state is JobState.SUCCEEDED
+        (again,) = [unit for unit in fleet.store.list_units(job_id) if unit.position == position]
+        assert (again.fence, again.deaths, again.failures) == (2, 0, 0)
+
+
+def test_redis_that_comes_back_empty_loses_nothing(models, tmp_path, postgres_url, redis):
+    with Fleet(tmp_path, models, (postgres_url, redis.url)) as fleet:
+        fleet.start("control")
+        fleet.start("merge")
+        job_id = fleet.submit(LAMBDAS)
+        begun(fleet, job_id)
+        redis.stop(signal.SIGKILL)
+        redis.start()
+        with redis.client() as client:
+            assert not client.exists("merge")
+        assert fleet.ended(job_id, 180).state is JobState.SUCCEEDED
+        assert [unit.deaths for unit in fleet.store.list_units(job_id)] == [0] * len(fleet.store.list_units(job_id))
+
+
+@pytest.mark.timeout(400)
+def test_redis_that_is_away_for_a_minute_delays_and_breaks_nothing(models, tmp_path, postgres_url, redis):
+    with Fleet(tmp_path, models, (postgres_url, redis.url)) as fleet:
+        control, merge = fleet.start("control"), fleet.start("merge")
+        job_id = fleet.submit(LAMBDAS)
+        begun(fleet, job_id)
+        redis.stop()
+        time.sleep(60)
+        assert fleet.store.get_job(job_id).state is JobState.RUNNING
+        redis.start()
+        assert fleet.ended(job_id, 240).state is JobState.SUCCEEDED
+        assert control.is_running()
+        assert merge.is_running()
+
+
+def test_postgresql_that_restarts_delays_and_breaks_nothing(models, tmp_path, postgres, redis_url):
+    with Fleet(tmp_path, models, (postgres.new_database(), redis_url)) as fleet:
+        fleet.start("control")
+        fleet.start("merge")
+        job_id = fleet.submit(LAMBDAS)
+        begun(fleet, job_id)
+        postgres.stop(signal.SIGKILL)
+        with pytest.raises(StoreUnavailable):
+            fleet.store.get_job(job_id)
+        time.sleep(3)
+        postgres.start()
+        assert fleet.ended(job_id, 180).state is JobState.SUCCEEDED
+        assert sum(unit.failures for unit in fleet.store.list_units(job_id)) == 0
+
+
+def test_unit_that_kills_its_workers_ends_its_job_alone(models, tmp_path, postgres_url, redis_url):
+    with Fleet(tmp_path, models, (postgres_url, redis_url), lease_seconds=1) as fleet:
+        fleet.start("control")
+        fleet.start("merge")
+        poisoned = fleet.submit(LAMBDAS)
+        small = {"base": "local://models/small/base", "instruct": "local://models/small/instruct"}
+        deaths = 0
+        while fleet.store.get_job(poisoned).state in (JobState.QUEUED, JobState.RUNNING):
+            held = fleet.holder(poisoned, position=0)
+            name = fleet.worker_of(held[1]) if held is not None else None
+            if name is not None:
+                fleet.kill(name)
+                deaths += 1
+                fleet.start("merge", name)
+            time.sleep(0.02)
+        healthy = fleet.submit(output_name="healthy-{lambda}", **small)
+        assert fleet.ended(healthy).state is JobState.SUCCEEDED
+        job = fleet.ended(poisoned)
+        assert (job.state, job.error["code"], deaths) == (JobState.FAILED, "attempts_exhausted", 3)
+        assert "begun 3 times" in job.error["message"]
+        assert sorted(path.name for path in fleet.outputs.iterdir()) == ["healthy-0.5"]
+
+
+def test_worker_that_was_killed_is_known_by_its_lease_alone(models, tmp_path, postgres_url, redis_url):
+    with Fleet(tmp_path, models, (postgres_url, redis_url), lease_seconds=2) as fleet:
+        fleet.start("control")
+        fleet.start("merge", "merge1")
+        job_id = fleet.submit(LAMBDAS)
+        name, position = begun(fleet, job_id)
+        fleet.kill(name)
+        fleet.start("merge", "merge2")
+        assert fleet.ended(job_id).state is JobState.SUCCEEDED
+        owners = [pid_of(event.data["worker"]) for event in fleet.events(job_id, "unit.started")]
+        assert not any(psutil.pid_exists(pid) for pid in owners[:1])
+        (lost,) = fleet.events(job_id, "unit.lost")
+        assert lost.data == {"position": position, "deaths": 1}

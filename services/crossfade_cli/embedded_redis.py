@@ -43,13 +43,21 @@ def find_redis_server(search_path: str | None = None) -> str:
 
 @contextlib.contextmanager
 def socket_path(folder: Path) -> Iterator[Path]:
-    """Yield where the socket goes: in `folder`, or in a temporary folder where that path would be too long."""
+    """Yield where the socket goes: in `folder`, or in a temporary folder where that path would be too long.
+
+    Where TMPDIR is too long as well, in one below /tmp.
+    """
     path = folder / "r.sock"
-    if len(os.fsencode(path)) <= _LONGEST_SOCKET_PATH_BYTES:
+    if _fits(path):
         yield path
         return
-    with tempfile.TemporaryDirectory(prefix="crossfade-") as short:
+    place = None if _fits(Path(tempfile.gettempdir()) / "crossfade-xxxxxxxx" / "r.sock") else "/tmp"  # noqa: S108
+    with tempfile.TemporaryDirectory(prefix="crossfade-", dir=place) as short:
         yield Path(short) / "r.sock"
+
+
+def _fits(path: Path) -> bool:
+    return len(os.fsencode(path)) <= _LONGEST_SOCKET_PATH_BYTES
 
 
 def redis_child(program: str, folder: Path, path: Path, env: Mapping[str, str]) -> Child:

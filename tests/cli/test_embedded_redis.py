@@ -2,6 +2,7 @@
 
 import os
 import signal
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -56,6 +57,16 @@ def test_only_the_owner_may_open_the_socket(tmp_path: Path):
 
 def test_where_redis_is_not_up_nobody_answers(tmp_path: Path):
     assert not answers(tmp_path / "r.sock")
+
+
+def test_a_temporary_folder_that_is_too_deep_as_well_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    deep = tmp_path / ("x" * 100)
+    deep.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(deep))
+    with socket_path(deep) as path:
+        assert path.parent.is_dir()
+        assert len(os.fsencode(path)) < 108
+    assert not path.parent.exists()
 
 
 def test_a_socket_path_too_long_for_the_kernel_moves_to_a_short_folder_that_is_removed(tmp_path: Path):

@@ -15,7 +15,6 @@ from pydantic_settings import BaseSettings
 from crossfade_api.__main__ import GRACE_SECONDS
 from crossfade_api.settings import ApiSettings
 from crossfade_core.messages import QUEUE_OF
-from crossfade_worker.celery_app import app as celery
 from crossfade_worker.settings import WorkerSettings
 
 ROOT = Path(__file__).parents[2]
@@ -122,7 +121,10 @@ def test_models_are_mounted_read_only_and_what_is_written_writable_where_the_set
 
 @pytest.mark.parametrize(
     ("name", "own_seconds"),
-    [("api", GRACE_SECONDS), *((name, celery.conf.worker_soft_shutdown_timeout) for name in ("control", "merge"))],
+    [
+        ("api", GRACE_SECONDS),
+        *((name, WorkerSettings.model_fields["grace_seconds"].default) for name in ("control", "merge")),
+    ],
 )
 def test_a_process_is_killed_only_after_its_own_time_to_stop(name, own_seconds):
     assert float(SERVICES[name]["stop_grace_period"].removesuffix("s")) > own_seconds

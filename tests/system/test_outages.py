@@ -60,7 +60,8 @@ def begun(fleet: Fleet, job_id: JobId) -> tuple[str, int]:
 def test_worker_that_is_told_to_stop_gives_its_unit_back_and_another_goes_on_at_once(
     models, tmp_path, postgres_url, redis_url
 ):
-    with Fleet(tmp_path, models, (postgres_url, redis_url), lease_seconds=LONG_LEASE_SECONDS) as fleet:
+    settings = {"lease_seconds": LONG_LEASE_SECONDS, "grace_seconds": 0.2}
+    with Fleet(tmp_path, models, (postgres_url, redis_url), **settings) as fleet:
         fleet.start("control")
         fleet.start("merge", "merge1")
         job_id = fleet.submit(LAMBDAS)

@@ -54,8 +54,7 @@ def test_messages_are_acknowledged_when_the_work_is_done_and_taken_one_at_a_time
     assert app.conf.worker_disable_prefetch
 
 
-def test_shutdown_is_soft_and_a_lost_broker_does_not_cancel_work():
-    assert app.conf.worker_soft_shutdown_timeout > 0
+def test_a_lost_broker_does_not_cancel_work():
     assert app.conf.worker_cancel_long_running_tasks_on_connection_loss is False
     assert app.conf.broker_connection_max_retries is None
     assert app.conf.broker_connection_retry_on_startup

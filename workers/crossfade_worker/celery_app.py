@@ -26,7 +26,6 @@ app.conf.update(
     task_acks_late=True,
     worker_prefetch_multiplier=1,
     worker_disable_prefetch=True,  # acks_late alone still holds one message more
-    worker_soft_shutdown_timeout=10.0,
     worker_cancel_long_running_tasks_on_connection_loss=False,  # the unit finishes; the lease tells if it counts
     worker_hijack_root_logger=False,
     worker_redirect_stdouts=False,
@@ -39,9 +38,11 @@ _is_stopping = threading.Event()
 
 
 def _configure(conf: Settings, **_: object) -> None:
-    """Read the broker's address when a worker starts, not when this module is imported."""
+    """Read the settings when a worker starts, not when this module is imported."""
     configure_logging()
-    conf.broker_url = WorkerSettings.from_environment().broker_url.get_secret_value()
+    settings = WorkerSettings.from_environment()
+    conf.broker_url = settings.broker_url.get_secret_value()
+    conf.worker_soft_shutdown_timeout = settings.grace_seconds
 
 
 def _start_sweeping(**_: object) -> None:

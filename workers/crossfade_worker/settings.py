@@ -17,6 +17,7 @@ class WorkerSettings(RegistrySettings, BaseSettings):
         broker_url: The Redis that delivers messages.
         lease_seconds: How long a unit belongs to a worker that has fallen silent.
         sweep_seconds: How often a control worker looks for lost messages and dead leases.
+        grace_seconds: How long a worker that is told to stop may work on its unit before it gives it back.
         max_deaths: How many workers may die under a unit before its job fails; raise it where machines are often taken
             away.
         retry_seconds: How long a unit waits after its first failure; four times as long after each further one.
@@ -30,6 +31,7 @@ class WorkerSettings(RegistrySettings, BaseSettings):
     broker_url: BrokerUrl
     lease_seconds: float = Field(default=30, ge=1, le=3600)
     sweep_seconds: float = Field(default=3, ge=0.2, le=600)
+    grace_seconds: float = Field(default=10, ge=0.1, le=3600)
     max_deaths: int = Field(default=3, ge=1, le=1000)
     retry_seconds: float = Field(default=2, ge=0.1, le=60)
     threads: int = Field(default=0, ge=0, le=256)

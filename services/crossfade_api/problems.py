@@ -59,6 +59,7 @@ STATUS: Final[dict[type[errors.CrossfadeError], int]] = {
     errors.JobNotFound: 404,
     errors.IllegalTransition: 409,
     errors.JobCancelled: 409,
+    errors.DeadlineExceeded: 409,
     errors.LeaseLost: 409,
     errors.UnitCrashed: 500,
     errors.AttemptsExhausted: 500,

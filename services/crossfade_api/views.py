@@ -164,6 +164,7 @@ class JobView(View):
     updated_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
+    deadline_at: datetime | None = Field(description="When it fails unless it has ended; null without a deadline.")
     progress: ProgressView
     plan: PlanView | None
     outputs: list[OutputView] = Field(description="One for each λ, in the order of the spec.")
@@ -183,6 +184,7 @@ class JobView(View):
             updated_at=job.updated_at,
             started_at=job.started_at,
             finished_at=job.finished_at,
+            deadline_at=job.deadline_at,
             progress=ProgressView.of(job, progress, now),
             plan=None if job.public_plan is None else PlanView.model_validate(job.public_plan),
             outputs=[OutputView.of(output) for output in outputs],

@@ -156,6 +156,9 @@ def submit(  # noqa: PLR0913, PLR0917 (to typer an option is an argument)
     rounding: RoundingOption = None,
     seed: Seed = None,
     statistics: StatisticsOption = None,
+    deadline_seconds: Annotated[
+        float | None, typer.Option("--deadline", metavar="SECONDS", help="Fail unless it has ended by then.")
+    ] = None,
     is_watched: Annotated[bool, typer.Option("--watch", help="Follow the job to its end.")] = False,
     url: Url = DEFAULT_URL,
     as_json: Json = False,
@@ -178,6 +181,7 @@ def submit(  # noqa: PLR0913, PLR0917 (to typer an option is an argument)
         overwrite=overwrite,
         allow_extrapolation=allow_extrapolation,
         labels=read_pairs(label or [], "--label"),
+        deadline_seconds=deadline_seconds,
         **terms,
     )
     with _connect(url) as client:

@@ -383,6 +383,13 @@ class JobCancelled(CrossfadeError):
     blame: ClassVar[Blame] = "user"
 
 
+class DeadlineExceeded(CrossfadeError):
+    """A job had not ended when its own deadline came."""
+
+    code = "deadline_exceeded"
+    blame: ClassVar[Blame] = "user"
+
+
 class LeaseLost(CrossfadeError):
     """Somebody else holds the unit now; what this process made of it must be dropped."""
 

@@ -109,6 +109,7 @@ class Job:
     started_at: datetime | None = None
     merging_at: datetime | None = None
     finished_at: datetime | None = None
+    deadline_at: datetime | None = None
     plan_summary: dict[str, Any] | None = None
     error: dict[str, Any] | None = None
 

@@ -301,6 +301,9 @@ class JobStore(Protocol):
         A job counts as updated when its own row, or a unit of it, was (claimed, renewed, completed).
         """
 
+    def overdue_jobs(self, limit: int = 100) -> Sequence[Job]:
+        """Return QUEUED and RUNNING jobs whose deadline has come."""
+
     def lease_job(self, job_id: JobId, owner: str, lease_seconds: float) -> bool:
         """Take or renew the control lease of a job, so that planning and publishing happen in one process at a time.
 

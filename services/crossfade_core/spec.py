@@ -34,8 +34,10 @@ _LARGEST_F32: Final = 3.4028234663852886e38
 MAX_LABELS = 32
 MAX_RULES = 64
 MAX_SKIPS = 64
+MAX_DEADLINE_SECONDS = 90 * 24 * 3600
 NAME_FIELDS = ("base", "instruct", "lambda", "job")
 
+_NOT_DIGESTED: Final = {"deadline_seconds"}
 _JOB_ID_CHARACTERS: Final = 36
 """Length to check names with before the job has its id: that of a UUID."""
 _COMPONENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,199}")
@@ -278,6 +280,13 @@ class MergeSpec(BaseModel):
         default="exact", description="What each λ really did: over every element, or over one block in sixteen."
     )
 
+    deadline_seconds: float | None = Field(
+        default=None,
+        gt=0,
+        le=MAX_DEADLINE_SECONDS,
+        description="A job that has not ended so long after it was submitted fails; what it has published stays.",
+    )
+
     @model_validator(mode="after")
     def _check_sweep(self) -> Self:
         seen: dict[float, float] = {}
@@ -327,5 +336,8 @@ def canonical_json(value: object) -> bytes:
 
 
 def spec_digest(spec: MergeSpec) -> str:
-    """Return `sha256:<hex>` over the canonical JSON of every field of the spec, defaults written out."""
-    return "sha256:" + hashlib.sha256(canonical_json(spec.model_dump(mode="json"))).hexdigest()
+    """Return `sha256:<hex>` over the canonical JSON of the spec, defaults written out.
+
+    Of every field but `deadline_seconds`, which changes nothing of what is made.
+    """
+    return "sha256:" + hashlib.sha256(canonical_json(spec.model_dump(mode="json", exclude=_NOT_DIGESTED))).hexdigest()

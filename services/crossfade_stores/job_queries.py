@@ -83,6 +83,17 @@ class JobQueries(StoreSide):
         with self._transactions.read() as session:
             return [row.as_job() for row in session.scalars(query)]
 
+    def overdue_jobs(self, limit: int = 100) -> Sequence[Job]:
+        """Return jobs that should have ended by now, longest overdue first."""
+        query = (
+            select(JobRow)
+            .where(JobRow.state.in_((JobState.QUEUED, JobState.RUNNING)), JobRow.deadline_at <= self._clock.now())
+            .order_by(JobRow.deadline_at, JobRow.id)
+            .limit(limit)
+        )
+        with self._transactions.read() as session:
+            return [row.as_job() for row in session.scalars(query)]
+
     def ping(self) -> None:
         """Reach the database and compare its schema's revision with this code's.
 

@@ -6,7 +6,7 @@ it is applied to. Ids sort by age: milliseconds since 1970 in 12 hex digits, the
 
 import secrets
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from sqlalchemy import Engine, select, update
@@ -59,6 +59,7 @@ class SqlJobStore(JobQueries, JobLeases, UnitLeases):
             spec_digest=spec_digest(spec),
             created_at=now,
             updated_at=now,
+            deadline_at=None if spec.deadline_seconds is None else now + timedelta(seconds=spec.deadline_seconds),
             last_sequence=0,
         )
         names = spec.output_names(job.id)

@@ -79,6 +79,7 @@ class JobRow(Base):
     started_at: Mapped[datetime | None]
     merging_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
+    deadline_at: Mapped[datetime | None]
     plan_summary: Mapped[dict[str, Any] | None]
     error: Mapped[dict[str, Any] | None]
     last_sequence: Mapped[int]
@@ -98,6 +99,7 @@ class JobRow(Base):
             started_at=self.started_at,
             merging_at=self.merging_at,
             finished_at=self.finished_at,
+            deadline_at=self.deadline_at,
             plan_summary=self.plan_summary,
             error=self.error,
         )

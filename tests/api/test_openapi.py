@@ -14,8 +14,8 @@ OPERATIONS = {
     ("get", "/readyz", "get_readiness"): {"200", "503"},
 }
 JOB_FIELDS = {
-    "id", "state", "phase", "spec", "spec_digest", "created_at", "updated_at", "started_at", "finished_at", "progress",
-    "plan", "outputs", "error", "links",
+    "id", "state", "phase", "spec", "spec_digest", "created_at", "updated_at", "started_at", "finished_at",
+    "deadline_at", "progress", "plan", "outputs", "error", "links",
 }  # fmt: skip
 
 

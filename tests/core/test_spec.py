@@ -51,6 +51,7 @@ def test_minimal_spec_has_the_documented_defaults():
         "rounding": "nearest",
         "seed": 0,
         "statistics": "exact",
+        "deadline_seconds": None,
     }
 
 
@@ -340,6 +341,15 @@ def test_labels_beyond_their_limits_are_refused(labels):
 
 def test_digest_of_a_spec_is_frozen():
     assert spec_digest(spec()) == "sha256:f9eef2f8375a60b6f07b72a4e201e258bd035ef1a35536828353c4ce6540b5cf"
+
+
+def test_digest_of_a_spec_does_not_depend_on_its_deadline():
+    assert spec_digest(spec(deadline_seconds=60)) == spec_digest(spec())
+
+
+@pytest.mark.parametrize("seconds", [0, -1, 91 * 24 * 3600, "soon", float("inf"), float("nan")])
+def test_deadline_that_is_none_is_refused(seconds):
+    assert refused(deadline_seconds=seconds).errors()[0]["loc"][0] == "deadline_seconds"
 
 
 def test_canonical_json_is_sorted_tight_utf8_with_shortest_floats():

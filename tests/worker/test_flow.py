@@ -103,7 +103,7 @@ def test_history_tells_the_whole_story_in_order(deployment):
         "job.queued",
         "job.running",
         "job.phase",
-        *["unit.done"] * 3,
+        *["unit.started", "unit.done"] * 3,
         "job.phase",
         "output.published",
         "job.succeeded",

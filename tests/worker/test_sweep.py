@@ -135,3 +135,49 @@ def test_sweep_without_a_broker_sends_everything_when_it_is_back(deployment):
     deployment.sweep()
     deployment.deliver()
     assert deployment.job(job).state == "SUCCEEDED"
+
+
+@pytest.mark.parametrize("step", ["submitted", "planned", "merged"])
+def test_job_that_has_not_ended_by_its_deadline_fails_and_leaves_nothing(deployment, step):
+    submitted = {
+        "submitted": lambda: deployment.submit(deadline_seconds=60),
+        "planned": lambda: deployment.planned(deadline_seconds=60)[0],
+        "merged": lambda: deployment.merged(deadline_seconds=60),
+    }[step]()
+    deployment.drop_messages()
+    deployment.clock.advance(59)
+    deployment.sweep()
+    deployment.drop_messages()
+    assert deployment.job(submitted).state in ("QUEUED", "RUNNING")
+    deployment.clock.advance(1)
+    assert (PUBLISH, submitted.id) in swept(deployment)
+    deployment.publish(submitted.id)
+    assert deployment.states(submitted) == ("FAILED", ["FAILED"] * 3)
+    error = deployment.job(submitted).error
+    assert (error["code"], error["blame"], error["details"]) == ("deadline_exceeded", "user", {"deadline_seconds": 60})
+    assert list(deployment.outputs.iterdir()) == []
+    deployment.clock.advance(100)
+    assert swept(deployment) == []
+
+
+def test_worker_learns_that_its_jobs_deadline_has_come(deployment):
+    job, (unit, *_) = deployment.planned(deadline_seconds=1)
+
+    def wait_too_long(_):
+        deployment.clock.advance(2)
+        deployment.sweep()
+
+    deployment.on_next_read(wait_too_long)
+    deployment.run_unit(unit.id)
+    deployment.deliver()
+    assert deployment.states(job) == ("FAILED", ["FAILED"] * 3)
+    assert deployment.job(job).error["code"] == "deadline_exceeded"
+    assert not deployment.is_staging()
+
+
+def test_job_that_ends_in_time_has_no_deadline_any_more(deployment):
+    job = deployment.submit(deadline_seconds=60)
+    deployment.deliver()
+    deployment.clock.advance(100)
+    assert swept(deployment) == []
+    assert deployment.job(job).state == "SUCCEEDED"

@@ -1,10 +1,12 @@
-"""Put right what messages lost: units whose worker died, jobs whose message never came. Runs every few seconds."""
+"""Put right what messages lost: units whose worker died, jobs whose message never came; end jobs that are overdue."""
 
+import contextlib
 from typing import Final
 
 import structlog
 
-from crossfade_core.job import Job, JobState, UnitState
+from crossfade_core.errors import DeadlineExceeded, IllegalTransition
+from crossfade_core.job import Job, JobState, Phase, UnitState
 from crossfade_core.messages import PLAN, PUBLISH, UNIT
 from crossfade_core.ports import JobStore, TaskQueue
 
@@ -32,9 +34,22 @@ class Sweep:
                 log.warning("unit.expired", unit=unit.id, job_id=unit.job_id, owner=unit.lease_owner)
         for unit in self._store.due_units():
             self._queue.send(UNIT, unit.id)
+        for job in self._store.overdue_jobs():
+            self._fail_overdue(job)
         for job in self._store.idle_jobs(self._idle_seconds):
             self._resend(job)
             self._store.touch_job(job.id)
+
+    def _fail_overdue(self, job: Job) -> None:
+        error = DeadlineExceeded(
+            f"the job had not ended {job.spec.deadline_seconds:g} s after it was submitted; submit it again with a "
+            "later deadline, or fewer λ",
+            deadline_seconds=job.spec.deadline_seconds,
+        )
+        with contextlib.suppress(IllegalTransition):  # it ended, or was cancelled, meanwhile
+            self._store.move_job(job.id, JobState.FAILED, phase=Phase.DONE, error=error.as_record())
+            log.warning("job.failed", job_id=job.id, code=error.code, message=error.message)
+        self._queue.send(PUBLISH, job.id)
 
     def _resend(self, job: Job) -> None:
         log.info("job.resent", job_id=job.id, state=job.state)

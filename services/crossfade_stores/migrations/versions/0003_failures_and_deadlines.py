@@ -1,4 +1,4 @@
-"""How often a unit failed and how often its worker died, and when it may be tried again."""
+"""How often a unit failed and how often its worker died, when it may be tried again, when a job must have ended."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,8 +8,9 @@ down_revision = "0002"
 
 
 def upgrade() -> None:
-    """Add the columns; units stored before begin anew."""
+    """Add the columns; units stored before begin anew, jobs stored before have no deadline."""
     op.add_column("units", sa.Column("failures", sa.Integer(), nullable=False, server_default="0"))
     op.add_column("units", sa.Column("deaths", sa.Integer(), nullable=False, server_default="0"))
     op.add_column("units", sa.Column("not_before", sa.DateTime(timezone=True)))
     op.create_index("ix_units_not_before", "units", ["not_before"])
+    op.add_column("jobs", sa.Column("deadline_at", sa.DateTime(timezone=True)))

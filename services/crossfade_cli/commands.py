@@ -156,6 +156,9 @@ def submit(  # noqa: PLR0913, PLR0917 (to typer an option is an argument)
     rounding: RoundingOption = None,
     seed: Seed = None,
     statistics: StatisticsOption = None,
+    priority: Annotated[
+        int | None, typer.Option(min=-100, max=100, help="Jobs of a higher one are begun first. [default: 0]")
+    ] = None,
     deadline_seconds: Annotated[
         float | None, typer.Option("--deadline", metavar="SECONDS", help="Fail unless it has ended by then.")
     ] = None,
@@ -181,6 +184,7 @@ def submit(  # noqa: PLR0913, PLR0917 (to typer an option is an argument)
         overwrite=overwrite,
         allow_extrapolation=allow_extrapolation,
         labels=read_pairs(label or [], "--label"),
+        priority=priority,
         deadline_seconds=deadline_seconds,
         **terms,
     )

@@ -242,6 +242,13 @@ class JobStore(Protocol):
             job not RUNNING.
         """
 
+    def more_urgent_unit(self, unit_id: UnitId) -> UnitId | None:
+        """Return a PENDING unit to begin before this one, or None.
+
+        It is of another RUNNING job: one of higher priority, or of the same with fewer units under way; of those the
+        oldest.
+        """
+
     def renew_lease(self, unit_id: UnitId, fence: int, lease_seconds: float, bytes_done: int) -> None:
         """Extend the lease and note progress.
 

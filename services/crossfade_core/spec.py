@@ -37,7 +37,7 @@ MAX_SKIPS = 64
 MAX_DEADLINE_SECONDS = 90 * 24 * 3600
 NAME_FIELDS = ("base", "instruct", "lambda", "job")
 
-_NOT_DIGESTED: Final = {"deadline_seconds"}
+_NOT_DIGESTED: Final = {"priority", "deadline_seconds"}
 _JOB_ID_CHARACTERS: Final = 36
 """Length to check names with before the job has its id: that of a UUID."""
 _COMPONENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,199}")
@@ -280,6 +280,12 @@ class MergeSpec(BaseModel):
         default="exact", description="What each λ really did: over every element, or over one block in sixteen."
     )
 
+    priority: int = Field(
+        default=0,
+        ge=-100,
+        le=100,
+        description="Units of a job of higher priority are begun first; jobs of the same priority share the workers.",
+    )
     deadline_seconds: float | None = Field(
         default=None,
         gt=0,
@@ -338,6 +344,6 @@ def canonical_json(value: object) -> bytes:
 def spec_digest(spec: MergeSpec) -> str:
     """Return `sha256:<hex>` over the canonical JSON of the spec, defaults written out.
 
-    Of every field but `deadline_seconds`, which changes nothing of what is made.
+    Of every field but `priority` and `deadline_seconds`, which change nothing of what is made.
     """
     return "sha256:" + hashlib.sha256(canonical_json(spec.model_dump(mode="json", exclude=_NOT_DIGESTED))).hexdigest()

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Final
 
-from sqlalchemy import case, exists, func, select
+from sqlalchemy import ScalarSelect, and_, case, exists, func, or_, select
+from sqlalchemy.orm import aliased
 
 from crossfade_core.errors import StoreUnavailable
-from crossfade_core.job import TERMINAL, Event, Job, JobId, JobState, Output, Progress, Unit, UnitState
+from crossfade_core.job import TERMINAL, Event, Job, JobId, JobState, Output, Progress, Unit, UnitId, UnitState
 from crossfade_stores.job_rows import find_job
 from crossfade_stores.schema import expected_revision, stored_revision
 from crossfade_stores.tables import EventRow, JobRow, OutputRow, UnitRow
@@ -70,6 +71,32 @@ class JobQueries(StoreSide):
             row = session.execute(select(*sums).where(UnitRow.job_id == job_id)).one()
             return Progress(*(int(value or 0) for value in row))
 
+    def more_urgent_unit(self, unit_id: UnitId) -> UnitId | None:
+        """Return a unit of another job to begin before this one, or None."""
+        own, waiting = aliased(JobRow), aliased(UnitRow)
+        is_due = or_(waiting.not_before.is_(None), waiting.not_before <= self._clock.now())
+        can_begin = exists().where(waiting.job_id == JobRow.id, waiting.state == UnitState.PENDING, is_due)
+        under_way, own_under_way = _under_way(JobRow), _under_way(own)
+        is_before = or_(
+            JobRow.priority > own.priority, and_(JobRow.priority == own.priority, under_way < own_under_way)
+        )
+        urgent_job = (
+            select(JobRow.id)
+            .join(own, own.id == select(UnitRow.job_id).where(UnitRow.id == unit_id).scalar_subquery())
+            .where(JobRow.state == JobState.RUNNING, JobRow.id != own.id, can_begin, is_before)
+            .order_by(JobRow.priority.desc(), under_way, JobRow.id)
+            .limit(1)
+            .scalar_subquery()
+        )
+        first = (
+            select(waiting.id)
+            .where(waiting.job_id == urgent_job, waiting.state == UnitState.PENDING, is_due)
+            .order_by(waiting.position)
+            .limit(1)
+        )
+        with self._transactions.read() as session:
+            return session.scalar(first)
+
     def idle_jobs(self, idle_seconds: float, limit: int = 100) -> Sequence[Job]:
         """Return unfinished jobs that nobody has written to for a while, longest idle first."""
         cutoff = self._clock.now() - timedelta(seconds=idle_seconds)
@@ -109,3 +136,14 @@ class JobQueries(StoreSide):
                 expected=expected,
                 found=found,
             )
+
+
+def _under_way(job: type[JobRow]) -> ScalarSelect[int]:
+    """How many units of a job are being worked on."""
+    running = aliased(UnitRow)
+    return (
+        select(func.count())
+        .select_from(running)
+        .where(running.job_id == job.id, running.state == UnitState.RUNNING)
+        .scalar_subquery()
+    )

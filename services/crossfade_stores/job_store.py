@@ -60,6 +60,7 @@ class SqlJobStore(JobQueries, JobLeases, UnitLeases):
             created_at=now,
             updated_at=now,
             deadline_at=None if spec.deadline_seconds is None else now + timedelta(seconds=spec.deadline_seconds),
+            priority=spec.priority,
             last_sequence=0,
         )
         names = spec.output_names(job.id)

@@ -80,6 +80,7 @@ class JobRow(Base):
     merging_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
     deadline_at: Mapped[datetime | None]
+    priority: Mapped[int] = mapped_column(server_default="0")
     plan_summary: Mapped[dict[str, Any] | None]
     error: Mapped[dict[str, Any] | None]
     last_sequence: Mapped[int]
@@ -142,6 +143,7 @@ class UnitRow(Base):
     __table_args__ = (
         Index(None, "job_id", "position", unique=True),
         Index(None, "state", "lease_expires_at"),
+        Index(None, "job_id", "state", "position"),
         Index(None, "not_before"),
     )
 

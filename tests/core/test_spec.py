@@ -51,6 +51,7 @@ def test_minimal_spec_has_the_documented_defaults():
         "rounding": "nearest",
         "seed": 0,
         "statistics": "exact",
+        "priority": 0,
         "deadline_seconds": None,
     }
 
@@ -343,8 +344,13 @@ def test_digest_of_a_spec_is_frozen():
     assert spec_digest(spec()) == "sha256:f9eef2f8375a60b6f07b72a4e201e258bd035ef1a35536828353c4ce6540b5cf"
 
 
-def test_digest_of_a_spec_does_not_depend_on_its_deadline():
-    assert spec_digest(spec(deadline_seconds=60)) == spec_digest(spec())
+def test_digest_of_a_spec_does_not_depend_on_when_it_runs():
+    assert spec_digest(spec(deadline_seconds=60, priority=5)) == spec_digest(spec())
+
+
+@pytest.mark.parametrize("priority", [-101, 101, 0.5, "high", None])
+def test_priority_beyond_its_limits_is_refused(priority):
+    assert refused(priority=priority).errors()[0]["loc"][0] == "priority"
 
 
 @pytest.mark.parametrize("seconds", [0, -1, 91 * 24 * 3600, "soon", float("inf"), float("nan")])

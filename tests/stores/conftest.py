@@ -69,11 +69,11 @@ def spec() -> MergeSpec:
 
 
 @pytest.fixture
-def running_job(store: SqlJobStore) -> Callable[[int], tuple[JobId, list[Unit]]]:
+def running_job(store: SqlJobStore) -> Callable[..., tuple[JobId, list[Unit]]]:
     """Make a job that is RUNNING with a plan of `count` units of 100 bytes each."""
 
-    def make(count: int) -> tuple[JobId, list[Unit]]:
-        job = store.create_job(SPEC)
+    def make(count: int, priority: int = 0) -> tuple[JobId, list[Unit]]:
+        job = store.create_job(SPEC.model_copy(update={"priority": priority}))
         store.move_job(job.id, JobState.RUNNING, phase=Phase.PLANNING)
         units = [NewUnit({"file": f"model-{position}.safetensors"}, 100) for position in range(count)]
         return job.id, list(store.save_plan(job.id, {"shards": count}, units))

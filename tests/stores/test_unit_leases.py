@@ -9,7 +9,7 @@ from crossfade_core.errors import JobCancelled, LeaseLost
 from crossfade_core.job import JobId, JobState, Phase, Progress, Unit, UnitId, UnitState
 from tests.fakes.clock import FakeClock
 
-RunningJob = Callable[[int], tuple[JobId, list[Unit]]]
+RunningJob = Callable[..., tuple[JobId, list[Unit]]]
 LEASE = 30.0
 
 
@@ -278,3 +278,44 @@ def test_expired_units_are_those_of_running_jobs_longest_dead_first(store, runni
     assert [unit.id for unit in store.expired_units(limit=1)] == [units[1].id]
     store.claim_unit(units[1].id, "w4", 10)
     assert [unit.id for unit in store.expired_units()] == [units[0].id]
+
+
+def test_jobs_of_one_priority_take_turns_by_what_is_under_way(store, running_job: RunningJob):
+    _, large = running_job(4)
+    _, small = running_job(2)
+    assert store.more_urgent_unit(large[0].id) is None
+    store.claim_unit(large[0].id, "w1", LEASE)
+    assert store.more_urgent_unit(large[1].id) == small[0].id
+    assert store.more_urgent_unit(small[0].id) is None
+    store.claim_unit(small[0].id, "w2", LEASE)
+    assert store.more_urgent_unit(large[1].id) is None
+    store.claim_unit(large[1].id, "w3", LEASE)
+    assert store.more_urgent_unit(large[2].id) == small[1].id
+    store.complete_unit(large[0].id, 1, {})
+    assert store.more_urgent_unit(large[2].id) is None
+
+
+def test_higher_priority_comes_first_whatever_is_under_way(store, running_job: RunningJob):
+    _, (usual, _) = running_job(2)
+    _, (low,) = running_job(1, priority=-1)
+    _, high = running_job(2, priority=7)
+    for unit in (usual, low):
+        assert store.more_urgent_unit(unit.id) == high[0].id
+    store.claim_unit(high[0].id, "w1", LEASE)
+    assert store.more_urgent_unit(usual.id) == high[1].id
+    store.claim_unit(high[1].id, "w2", LEASE)
+    assert store.more_urgent_unit(usual.id) is None
+    assert store.more_urgent_unit(low.id) == usual.id
+
+
+def test_what_cannot_be_begun_is_not_urgent(store, running_job: RunningJob, clock: FakeClock):
+    _, (unit, _) = running_job(2)
+    waiting_id, (waiting,) = running_job(1, priority=1)
+    store.claim_unit(waiting.id, "w", LEASE)
+    store.fail_unit(waiting.id, 1, 20, {})
+    assert store.more_urgent_unit(unit.id) is None
+    clock.advance(20)
+    assert store.more_urgent_unit(unit.id) == waiting.id
+    store.move_job(waiting_id, JobState.CANCELLING, phase=Phase.CLEANING)
+    assert store.more_urgent_unit(unit.id) is None
+    assert store.more_urgent_unit(UnitId("unit-0")) is None

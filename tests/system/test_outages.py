@@ -164,3 +164,19 @@ def test_worker_that_was_killed_is_known_by_its_lease_alone(models, tmp_path, po
         assert not any(psutil.pid_exists(pid) for pid in owners[:1])
         (lost,) = fleet.events(job_id, "unit.lost")
         assert lost.data == {"position": position, "deaths": 1}
+
+
+def test_small_job_behind_a_large_sweep_ends_in_its_midst(models, tmp_path, postgres_url, redis_url):
+    with Fleet(tmp_path, models, (postgres_url, redis_url)) as fleet:
+        fleet.start("control")
+        fleet.start("merge", "merge1")
+        fleet.start("merge", "merge2")
+        large = fleet.submit(LAMBDAS)
+        begun(fleet, large)
+        small = fleet.submit(
+            output_name="small-{lambda}", base="local://models/small/base", instruct="local://models/small/instruct"
+        )
+        assert fleet.ended(small).state is JobState.SUCCEEDED
+        progress = fleet.store.progress(large)
+        assert progress.units_done < progress.units_total, "the large one must be made larger"
+        assert fleet.ended(large).state is JobState.SUCCEEDED

@@ -8,6 +8,7 @@ from safetensors.torch import load_file
 
 from crossfade_core.job import OutputState, Phase
 from crossfade_core.messages import PLAN, PUBLISH, UNIT
+from tests.worker.deployment import LEASE_SECONDS
 
 SMALL_FILES = ["config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"]
 
@@ -116,6 +117,21 @@ def test_jobs_side_by_side_do_not_disturb_each_other(deployment):
     assert [deployment.states(job) for job in jobs] == [("SUCCEEDED", ["PUBLISHED"])] * 3
     assert deployment.visible() == ["job-0", "job-1", "job-2"]
     assert not deployment.is_staging()
+
+
+def test_worker_runs_a_more_urgent_unit_first_and_sends_the_others_message_again(deployment):
+    large, units = deployment.planned(lambdas=[0.5], output_name="large")
+    small, small_units = deployment.planned(lambdas=[0.5], output_name="small")
+    assert deployment.store.claim_unit(units[0].id, "merge-2", LEASE_SECONDS)
+    deployment.run_unit(units[1].id)
+    assert deployment.queue.sent == [(UNIT, units[1].id)]
+    assert [unit.state for unit in deployment.store.list_units(small.id)] == ["DONE", "PENDING", "PENDING"]
+    assert [unit.state for unit in deployment.store.list_units(large.id)] == ["RUNNING", "PENDING", "PENDING"]
+    for unit in small_units:
+        deployment.queue.send(UNIT, unit.id)
+    deployment.deliver()
+    assert deployment.job(small).state == "SUCCEEDED"
+    assert [unit.state for unit in deployment.store.list_units(large.id)] == ["RUNNING", "DONE", "PENDING"]
 
 
 def test_overwrite_replaces_the_earlier_output(deployment):

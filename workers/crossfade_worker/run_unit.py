@@ -68,18 +68,25 @@ class RunUnit:
         self._settings = settings
 
     def __call__(self, unit_id: UnitId) -> None:
-        """Claim the unit and run it.
+        """Claim the unit and run it, or first one of a job that is more urgent; then the message is sent again.
 
         Raises:
             StoreUnavailable: The database is away; the lease runs out and the sweep sends the unit again.
             QueueUnavailable: The broker is away; the sweep sends what is missing.
         """
-        unit = self._store.claim_unit(unit_id, self._settings.owner, self._settings.lease_seconds)
+        urgent = self._store.more_urgent_unit(unit_id)
+        unit = self._claim(urgent) if urgent is not None else None
+        if unit is not None:
+            self._queue.send(UNIT, unit_id)
+        unit = unit or self._claim(unit_id)
         if unit is None:
             return
         job = self._store.get_job(unit.job_id)
         with structlog.contextvars.bound_contextvars(job_id=job.id):
             self._attempt(job, unit)
+
+    def _claim(self, unit_id: UnitId) -> Unit | None:
+        return self._store.claim_unit(unit_id, self._settings.owner, self._settings.lease_seconds)
 
     def _attempt(self, job: Job, unit: Unit) -> None:
         try:

@@ -99,7 +99,7 @@ class Fleet:
         self.queue.send(PLAN, job.id)
         return job.id
 
-    def ended(self, job_id: JobId, seconds: float = 120) -> Job:
+    def ended(self, job_id: JobId, seconds: float = 300) -> Job:
         """Wait until a job has ended."""
         return wait_for(lambda: self._if_ended(job_id), seconds)
 

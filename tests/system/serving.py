@@ -39,7 +39,7 @@ class Service:
         """Return a job as it stands."""
         return self.client.get(f"/v1/merges/{job_id}").raise_for_status().json()
 
-    def wait(self, job_id: str, seconds: float = 120) -> dict[str, Any]:
+    def wait(self, job_id: str, seconds: float = 300) -> dict[str, Any]:
         """Wait until a job has ended, also while the API is away."""
 
         def ended() -> dict[str, Any] | None:

@@ -6,8 +6,8 @@ PYTEST := $(BIN)/pytest --numprocesses logical --maxprocesses 4 --dist worksteal
 export VENV
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow lint types imports format check api-without-torch bench bench-registries demo-pair
-.PHONY: system-packages swift clean
+.PHONY: help demo test test-slow lint types imports format check api-without-torch bench bench-registries bench-store
+.PHONY: demo-pair system-packages swift clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /|/' | column -t -s '|'
@@ -44,6 +44,9 @@ api-without-torch: ## Prove in a fresh environment that the API needs no torch
 bench: $(VENV)/.dev ## Measure a sweep against cp, openssl, a plain loop and mergekit (15 minutes, 30 GB of scratch)
 	@PYTHON=$(PYTHON) bash tests/bench/install_peer.sh
 	$(BIN)/python -m tests.bench.sweep_bench $(BENCH)
+
+bench-store: $(VENV)/.dev system-packages ## Measure the store under a hundred workers on ten thousand units
+	$(BIN)/python -m tests.bench.store_bench $(BENCH)
 
 demo-pair: $(VENV)/.dev ## Train the demo pair again into ./demo-out/pair (15 minutes on two cores)
 	$(BIN)/python -m infra.demo.training demo-out/pair

@@ -17,6 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+import psutil
 import psycopg
 import redis
 
@@ -68,6 +69,11 @@ class Server(ABC):
         assert self._process is not None
         self._process.send_signal(which)
 
+    def process(self) -> psutil.Process:
+        """Return the running program's process."""
+        assert self._process is not None
+        return psutil.Process(self._process.pid)
+
     def popen(self, command: list[str], **options: object) -> subprocess.Popen[bytes]:
         """Run a command in the folder, as a user PostgreSQL agrees to run as."""
         environment = {"PATH": os.environ.get("PATH", ""), "LC_ALL": "C"}
@@ -92,16 +98,16 @@ class Server(ABC):
 
 
 class Postgres(Server):
-    """A PostgreSQL that forgets everything: it never calls fsync."""
+    """A PostgreSQL that forgets everything: it never calls fsync, unless it is to be `durable`."""
+
+    def __init__(self, *, durable: bool = False) -> None:
+        super().__init__()
+        self._durable = durable
 
     def command(self) -> list[str]:
-        options = [
-            "fsync=off",
-            "synchronous_commit=off",
-            "full_page_writes=off",
-            "listen_addresses=",
-            "timezone=Asia/Tokyo",
-        ]
+        options = ["listen_addresses=", "timezone=Asia/Tokyo", "max_connections=300"]
+        if not self._durable:
+            options += ["fsync=off", "synchronous_commit=off", "full_page_writes=off"]
         settings = [part for option in options for part in ("-c", option)]
         return [_postgres_program("postgres"), "-D", str(self._data), "-k", str(self.folder), *settings]
 

@@ -1,14 +1,17 @@
 """Workers on a PostgreSQL and a Redis by URL, as compose runs them, each process a test's to start and to break."""
 
+import contextlib
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import httpx
 import psutil
 
 from crossfade_core.job import TERMINAL, Event, Job, JobId, Unit, UnitState
@@ -72,6 +75,23 @@ class Fleet:
             self.workers[name] = psutil.Popen(command, env=self.environment, stdout=log, stderr=log, cwd=self.folder)
         return self.workers[name]
 
+    @contextlib.contextmanager
+    def api(self) -> Iterator[httpx.Client]:
+        """Run an API on a free port, and yield a client for it."""
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        environment = {**self.environment, "CROSSFADE_API_PORT": str(port)}
+        with (self.folder / "api.log").open("a") as log:
+            process = subprocess.Popen([sys.executable, "-m", "crossfade_api"], env=environment, stderr=log)
+        try:
+            with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
+                wait_for(lambda: _is_up(client), STOP_SECONDS)
+                yield client
+        finally:
+            process.kill()
+            process.wait()
+
     def kill(self, name: str) -> set[int]:
         """SIGKILL a worker and its children; return their pids."""
         process = self.workers.pop(name)
@@ -126,6 +146,13 @@ class Fleet:
     def _if_ended(self, job_id: JobId) -> Job | None:
         job = self.store.get_job(job_id)
         return job if job.state in TERMINAL else None
+
+
+def _is_up(client: httpx.Client) -> bool:
+    try:
+        return client.get("/healthz").is_success
+    except httpx.TransportError:
+        return False
 
 
 def pid_of(owner: str) -> int:

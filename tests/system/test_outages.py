@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import psutil
 import pytest
 
@@ -13,7 +14,7 @@ from crossfade_core.job import JobId, JobState
 from tests.bench.make_pair import make_pair
 from tests.servers import Postgres, RedisServer
 from tests.system.fleet import Fleet, pid_of, seconds_until
-from tests.system.serving import wait_for
+from tests.system.serving import Service, kill_tree, serving, wait_for
 
 pytestmark = pytest.mark.slow
 
@@ -34,8 +35,8 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def postgres() -> Iterator[Postgres]:
-    """A PostgreSQL of this test's own, to be stopped and started."""
-    with Postgres() as server:
+    """A PostgreSQL of this test's own, to be stopped and started, which keeps what it has confirmed."""
+    with Postgres(durable=True) as server:
         yield server
 
 
@@ -179,3 +180,49 @@ def test_small_job_behind_a_large_sweep_ends_in_its_midst(models, tmp_path, post
         progress = fleet.store.progress(large)
         assert progress.units_done < progress.units_total, "the large one must be made larger"
         assert fleet.ended(large).state is JobState.SUCCEEDED
+
+
+def test_stream_of_events_is_taken_up_after_the_api_restarted(models, tmp_path):
+    seen: list[tuple[int, str]] = []
+    is_killed = False
+    with serving(tmp_path, {"models": models}, threads=1) as service:
+        sides = {"base": "local://models/base", "instruct": "local://models/instruct"}
+        path = service.submit(**sides, lambdas=LAMBDAS)["links"]["events"]
+        while not seen or seen[-1][1] != "job.succeeded":
+            try:
+                for sequence, kind in events_after(service, path, seen[-1][0] if seen else 0):
+                    seen.append((sequence, kind))
+                    if kind == "unit.started" and not is_killed:
+                        is_killed = True
+                        kill_tree(service.child("api"))
+            except httpx.TransportError:
+                time.sleep(0.1)
+    assert is_killed
+    assert [sequence for sequence, _ in seen] == list(range(1, len(seen) + 1))
+
+
+def events_after(service: Service, path: str, last: int) -> Iterator[tuple[int, str]]:
+    """The job's events as a client hears them: number and type."""
+    headers = {"last-event-id": str(last)} if last else {}
+    number = 0
+    with service.client.stream("GET", path, headers=headers) as answer:
+        for line in answer.iter_lines():
+            field, _, value = line.partition(": ")
+            if field == "id":
+                number = int(value)
+            elif field == "event" and number > last:
+                last = number
+                yield number, value
+
+
+def test_api_asks_to_come_back_while_its_database_is_away(models, tmp_path, postgres, redis_url):
+    with Fleet(tmp_path, models, (postgres.new_database(), redis_url)) as fleet, fleet.api() as client:
+        job_id = fleet.submit()
+        assert client.get(f"/v1/merges/{job_id}").status_code == 200
+        postgres.stop(signal.SIGKILL)
+        for answer in (client.get(f"/v1/merges/{job_id}"), client.get("/readyz")):
+            assert answer.status_code == 503
+            assert int(answer.headers["retry-after"]) > 0
+        assert client.get("/healthz").status_code == 200
+        postgres.start()
+        assert client.get(f"/v1/merges/{job_id}").status_code == 200

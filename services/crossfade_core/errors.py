@@ -32,7 +32,7 @@
     │   ├── SinkDenied  ├── StagedFileLost  ├── StagedFileCorrupted  ├── ScratchTooSmall
     │   └── SinkUnavailable
     │       └── SinkRateLimited     the registry asks for patience
-    ├── JobNotFound, IllegalTransition, JobCancelled, LeaseLost, UnitCrashed, AttemptsExhausted
+    ├── JobNotFound, IllegalTransition, JobCancelled, DeadlineExceeded, LeaseLost, UnitCrashed, AttemptsExhausted
     ├── StoreUnavailable, QueueUnavailable, ProgramMissing
     └── Reported, ServiceUnreachable, ProcessFailed, StateDirInUse      the command line's own
 

@@ -73,7 +73,7 @@ class PlacedDeployment(Deployment):
     def run(self, **changes: Any) -> Job:
         """Submit a job and deliver every message; return it as it ended."""
         job = self.submit(**changes)
-        self.deliver()
+        self.deliver_through_waits()
         return self.job(job)
 
     def merged_files(self) -> dict[str, str]:

@@ -86,7 +86,7 @@ def test_file_replaced_during_the_job_is_noticed_or_does_no_harm(new_place, depl
         deployment.on_next_read(replace, file)
     for unit in units:
         deployment.run_unit(unit.id)
-    deployment.deliver()
+    deployment.deliver_through_waits()
     if deployment.source.has_fixed_uris:
         assert deployment.job(job).state == "SUCCEEDED"
         assert deployment.merged_files() == of_lambdas(expected, 0.5)
@@ -116,7 +116,7 @@ def test_shard_that_always_comes_wrong_fails_the_job_and_is_named(new_place, dep
     deployment.source.fail(WrongBytes(at=2_000), "read", times=None)
     for unit in units:
         deployment.run_unit(unit.id)
-    deployment.deliver()
+    deployment.deliver_through_waits()
     error = check_failed(deployment, job, "hf://acme/", f"/{SHARD}: ", "SHA-256")
     assert error["code"] == "source_corrupted"
 
@@ -126,7 +126,7 @@ def test_source_that_refuses_its_credential_meanwhile_fails_the_job(from_remote)
     from_remote.source.revoke()
     for unit in units:
         from_remote.run_unit(unit.id)
-    from_remote.deliver()
+    from_remote.deliver_through_waits()
     error = check_failed(from_remote, job, from_remote.uris["base"].partition("@")[0], "credential")
     assert error["code"] == "source_denied"
 
@@ -169,7 +169,7 @@ def test_destination_that_refuses_its_credential_meanwhile_fails_the_job(to_remo
     to_remote.destination.revoke()
     for unit in units:
         to_remote.run_unit(unit.id)
-    to_remote.deliver()
+    to_remote.deliver_through_waits()
     to_remote.destination.heal()
     error = check_failed(to_remote, job, "/tuned-", "credential")
     assert error["code"] == "sink_denied"

@@ -6,6 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from crossfade_core.errors import QueueUnavailable
 from crossfade_core.job import OutputState, Phase
 from crossfade_core.messages import PLAN, PUBLISH, UNIT
 from tests.worker.deployment import LEASE_SECONDS
@@ -132,6 +133,16 @@ def test_worker_runs_a_more_urgent_unit_first_and_sends_the_others_message_again
     deployment.deliver()
     assert deployment.job(small).state == "SUCCEEDED"
     assert [unit.state for unit in deployment.store.list_units(large.id)] == ["RUNNING", "DONE", "PENDING"]
+
+
+def test_no_urgent_unit_is_claimed_and_left_where_the_broker_is_away(deployment):
+    _, units = deployment.planned(lambdas=[0.5], output_name="large")
+    small, _ = deployment.planned(lambdas=[0.5], output_name="small")
+    assert deployment.store.claim_unit(units[0].id, "merge-2", LEASE_SECONDS)
+    deployment.queue.away = True
+    with pytest.raises(QueueUnavailable):
+        deployment.run_unit(units[1].id)
+    assert {unit.state for unit in deployment.store.list_units(small.id)} == {"PENDING"}
 
 
 def test_overwrite_replaces_the_earlier_output(deployment):

@@ -75,10 +75,9 @@ class RunUnit:
             QueueUnavailable: The broker is away; the sweep sends what is missing.
         """
         urgent = self._store.more_urgent_unit(unit_id)
-        unit = self._claim(urgent) if urgent is not None else None
-        if unit is not None:
-            self._queue.send(UNIT, unit_id)
-        unit = unit or self._claim(unit_id)
+        if urgent is not None:
+            self._queue.send(UNIT, unit_id)  # first: what is claimed while the broker is away would count as a death
+        unit = (urgent and self._claim(urgent)) or self._claim(unit_id)
         if unit is None:
             return
         job = self._store.get_job(unit.job_id)

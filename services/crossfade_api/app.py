@@ -12,12 +12,13 @@ from crossfade_api.auth import AccessGate, bearer_scheme
 from crossfade_api.dependencies import Adapters
 from crossfade_api.limits import BodyLimit
 from crossfade_api.problems import correct_openapi, install_problems
-from crossfade_api.routes import events, health, merges
+from crossfade_api.routes import events, health, keys, merges
 from crossfade_api.settings import ApiSettings
 from crossfade_registries.config import Registries
 from crossfade_stores.clock import SystemClock
 from crossfade_stores.engine import create_store_engine
 from crossfade_stores.job_store import SqlJobStore
+from crossfade_stores.key_store import SqlKeyStore
 from crossfade_stores.queue import CeleryTaskQueue
 
 DESCRIPTION: Final = """\
@@ -28,9 +29,10 @@ Merge two checkpoints of one architecture, a *base* and an *instruct* model tune
 One job reads both once and publishes one checkpoint for every λ. Errors are problems (RFC 9457): decide by `code`.
 """
 TAGS: Final = [
-    {"name": "merges", "description": "Jobs: submit, show, list, cancel."},
+    {"name": "merges", "description": "Jobs: submit, show, list, cancel, retry."},
     {"name": "events", "description": "A job's history and progress, as server-sent events."},
-    {"name": "health", "description": "For probes; no token."},
+    {"name": "keys", "description": "Who may call; for administrators."},
+    {"name": "health", "description": "For probes; no key."},
 ]
 
 AdapterOpener = Callable[[ApiSettings], AbstractContextManager[Adapters]]
@@ -46,7 +48,15 @@ def open_adapters(settings: ApiSettings) -> Iterator[Adapters]:
         closing.callback(engine.dispose)
         queue = CeleryTaskQueue(settings.broker_url.get_secret_value())
         closing.callback(queue.close)
-        yield Adapters(SqlJobStore(engine, clock), queue, registries.open_source, registries.open_sink, clock)
+        yield Adapters(
+            store=SqlJobStore(engine, clock),
+            keys=SqlKeyStore(engine, clock),
+            queue=queue,
+            open_source=registries.open_source,
+            open_sink=registries.open_sink,
+            check_user=registries.check_user,
+            clock=clock,
+        )
 
 
 def create_app(settings: ApiSettings | None = None, opener: AdapterOpener = open_adapters) -> FastAPI:
@@ -79,9 +89,10 @@ def create_app(settings: ApiSettings | None = None, opener: AdapterOpener = open
     app.state.stopping = threading.Event()
     app.include_router(merges.router, dependencies=[Security(bearer_scheme)])
     app.include_router(events.router, dependencies=[Security(bearer_scheme)])
+    app.include_router(keys.router, dependencies=[Security(bearer_scheme)])
     app.include_router(health.router)
     app.add_middleware(BodyLimit)
-    app.add_middleware(AccessGate, token=settings.api_token)
+    app.add_middleware(AccessGate, token=settings.api_token, key_store=lambda: app.state.adapters.keys)
     install_problems(app)
     correct_openapi(app.openapi())
     return app

@@ -1,25 +1,33 @@
-"""Who may call: the bearer token where one is set, else only names of this machine. Never reads a request's body."""
+"""Who may call: whoever carries a key or the operator's token, else names of this machine alone. Never reads a body."""
 
 import hmac
 import ipaddress
-from typing import Final
+from collections.abc import Callable
+from typing import Annotated, Final
 from urllib.parse import urlsplit
 
-from fastapi import HTTPException
+from anyio import to_thread
+from fastapi import Depends, HTTPException, Request
 from fastapi.security import HTTPBearer
 from pydantic import SecretStr
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from crossfade_api.problems import problem_of, problem_response
+from crossfade_core import keys
+from crossfade_core.errors import CrossfadeError, ScopeMissing
+from crossfade_core.keys import LOCAL, OPERATOR, Caller
+from crossfade_core.ports import KeyStore
 
 OPEN_PATHS: Final = frozenset({"/healthz", "/readyz", "/openapi.json", "/docs"})
-"""What needs no token. Everything else does, also paths that do not exist: a new route is closed until listed here."""
+"""What needs no key. Everything else does, also paths that do not exist: a new route is closed until listed here."""
 
 bearer_scheme = HTTPBearer(
-    auto_error=False, scheme_name="token", description="The value of CROSSFADE_API_TOKEN, where the server has one."
+    auto_error=False,
+    scheme_name="key",
+    description="The secret of an API key, or the value of CROSSFADE_API_TOKEN; on loopback without that, nothing.",
 )
-"""Documents the token in OpenAPI; `AccessGate` is what asks for it, before a body is read."""
+"""Documents keys in OpenAPI; `AccessGate` is what asks for them, before a body is read."""
 
 
 def is_loopback(host: str) -> bool:
@@ -33,34 +41,78 @@ def is_loopback(host: str) -> bool:
 
 
 class AccessGate:
-    """ASGI middleware that lets a request through or answers it with a problem.
+    """ASGI middleware that lets a request through with its caller, or answers it with a problem.
 
     Without a token the Host header must name this machine: a web page whose own name is made to resolve to 127.0.0.1
     (DNS rebinding) sends its own name there.
+
+    Args:
+        app: What lies behind.
+        token: The operator's, None where this machine needs none.
+        key_store: Asked for it once the application runs.
     """
 
-    def __init__(self, app: ASGIApp, token: SecretStr | None) -> None:
+    def __init__(self, app: ASGIApp, token: SecretStr | None, key_store: Callable[[], KeyStore]) -> None:
         self._app = app
         self._token = token
+        self._key_store = key_store
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass lifespan messages on as they are, hold every request against the rules."""
-        refusal = self._refusal(scope["path"], Headers(scope=scope)) if scope["type"] == "http" else None
-        if refusal is None:
-            await self._app(scope, receive, send)
-        else:
-            await problem_response(problem_of(refusal), refusal.headers)(scope, receive, send)
+        if scope["type"] == "http":
+            try:
+                scope.setdefault("state", {})["caller"] = await self._caller(scope["path"], Headers(scope=scope))
+            except (HTTPException, CrossfadeError) as refusal:
+                headers = refusal.headers if isinstance(refusal, HTTPException) else None
+                await problem_response(problem_of(refusal), headers)(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
 
-    def _refusal(self, path: str, headers: Headers) -> HTTPException | None:
-        if self._token is None:
-            return None if is_loopback(_host_name(headers.get("host", ""))) else _foreign_host()
-        if path in OPEN_PATHS or _carries(headers.get("authorization", ""), self._token):
+    async def _caller(self, path: str, headers: Headers) -> Caller | None:
+        if self._token is None and not is_loopback(_host_name(headers.get("host", ""))):
+            raise _foreign_host()
+        if path in OPEN_PATHS:
             return None
-        return HTTPException(
+        header = headers.get("authorization", "")
+        if self._token is None and not header:
+            return LOCAL
+        secret = _bearer(header)
+        if self._token is not None and _same(secret, self._token):
+            return OPERATOR
+        if keys.key_id_of(secret) is not None:
+            key = await to_thread.run_sync(self._key_store().find_key, secret)
+            if key is not None:
+                return Caller.of(key)
+        raise HTTPException(
             401,
-            "this server asks for a token: send the header 'Authorization: Bearer <CROSSFADE_API_TOKEN>'",
+            "this server asks for a key, and for one that has not expired or been revoked: send the header "
+            "'Authorization: Bearer <key>'",
             {"WWW-Authenticate": "Bearer"},
         )
+
+
+def may(scope: keys.Scope) -> Callable[[Request], Caller]:
+    """Return a dependency that gives a route its caller.
+
+    Raises:
+        ScopeMissing: The caller's key lacks `scope`.
+    """
+
+    def require(request: Request) -> Caller:
+        caller: Caller = request.state.caller
+        if not caller.may(scope):
+            raise ScopeMissing(
+                f"key {caller.name!r} may not {scope}, which this call needs; use a key with that scope", scope=scope
+            )
+        return caller
+
+    return require
+
+
+Reader = Annotated[Caller, Depends(may(keys.Scope.READ))]
+Submitter = Annotated[Caller, Depends(may(keys.Scope.SUBMIT))]
+Canceller = Annotated[Caller, Depends(may(keys.Scope.CANCEL))]
+Administrator = Annotated[Caller, Depends(may(keys.Scope.ADMIN))]
 
 
 def _host_name(header: str) -> str:
@@ -70,10 +122,13 @@ def _host_name(header: str) -> str:
         return ""
 
 
-def _carries(header: str, token: SecretStr) -> bool:
+def _bearer(header: str) -> str:
     scheme, _, given = header.partition(" ")
-    same = hmac.compare_digest(given.strip().encode(), token.get_secret_value().encode())
-    return same and scheme.lower() == "bearer"
+    return given.strip() if scheme.lower() == "bearer" else ""
+
+
+def _same(secret: str, token: SecretStr) -> bool:
+    return hmac.compare_digest(secret.encode(), token.get_secret_value().encode())
 
 
 def _foreign_host() -> HTTPException:

@@ -1,6 +1,7 @@
 """What a route may ask for: the adapters behind the ports, and the job that its path names."""
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Final, Protocol
 
@@ -8,7 +9,7 @@ from fastapi import Depends, Path, Request
 
 from crossfade_core.errors import JobNotFound
 from crossfade_core.job import Job, JobId
-from crossfade_core.ports import Clock, JobStore, OpenSink, OpenSource, TaskQueue
+from crossfade_core.ports import Clock, JobStore, KeyStore, OpenSink, OpenSource, TaskQueue
 
 JOB_ID_PATTERN: Final = r"^[A-Za-z0-9_-]{1,64}$"
 
@@ -22,12 +23,14 @@ class ReachableQueue(TaskQueue, Protocol):
 
 @dataclass(frozen=True)
 class Adapters:
-    """Everything outside the process that the API speaks to."""
+    """Everything outside the process that the API speaks to; `check_user` is `Registries.check_user`."""
 
     store: JobStore
+    keys: KeyStore
     queue: ReachableQueue
     open_source: OpenSource
     open_sink: OpenSink
+    check_user: Callable[[str, str], None]
     clock: Clock
 
 

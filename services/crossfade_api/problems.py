@@ -24,6 +24,7 @@ log = structlog.get_logger()
 
 PROBLEM_JSON: Final = "application/problem+json"
 RETRY_AFTER_SECONDS: Final = 5
+_LATER: Final = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
 _NAMED_FIELDS: Final = 100
 
 STATUS: Final[dict[type[errors.CrossfadeError], int]] = {
@@ -50,6 +51,7 @@ STATUS: Final[dict[type[errors.CrossfadeError], int]] = {
     errors.SourceUnavailable: 503,
     errors.SinkError: 500,
     errors.UnknownDestination: 422,
+    errors.DestinationNotAllowed: 403,
     errors.OutputExists: 409,
     errors.OutputNameUnsafe: 422,
     errors.OutputMoved: 409,
@@ -63,6 +65,11 @@ STATUS: Final[dict[type[errors.CrossfadeError], int]] = {
     errors.LeaseLost: 409,
     errors.UnitCrashed: 500,
     errors.AttemptsExhausted: 500,
+    errors.AlreadyUnderWay: 409,
+    errors.QueueLimitReached: 429,
+    errors.KeyNotFound: 404,
+    errors.KeyNameTaken: 409,
+    errors.ScopeMissing: 403,
     errors.StoreUnavailable: 503,
     errors.QueueUnavailable: 503,
     # The command line's own: none is raised here.
@@ -84,11 +91,13 @@ _HTTP_CODES: Final = {
 }
 
 _MEANING: Final = {
-    401: "No token, or not the right one.",
-    404: "There is no such job.",
+    401: "No key, or one that opens nothing.",
+    403: "The key does not have the right.",
+    404: "There is no such thing.",
     409: "What is there already stands against it.",
     413: "The body is over 1 MiB.",
     422: "The request, or what it names, is not as it must be; `detail` says what to change.",
+    429: "The key has as many unfinished jobs as it may have; come back after `Retry-After` seconds.",
     503: "Something the service needs is away; come back after `Retry-After` seconds.",
 }
 
@@ -148,8 +157,8 @@ def problem_of(error: Exception) -> Problem:
 
 
 def problem_response(problem: Problem, headers: Mapping[str, str] | None = None) -> Response:
-    """Return the problem as a response; asks to come back later where that can help (503)."""
-    retry = {"Retry-After": str(RETRY_AFTER_SECONDS)} if problem["status"] == HTTPStatus.SERVICE_UNAVAILABLE else {}
+    """Return the problem as a response; asks to come back later where that can help (429, 503)."""
+    retry = {"Retry-After": str(RETRY_AFTER_SECONDS)} if problem["status"] in _LATER else {}
     # ASCII escapes carry even the lone surrogates that a hostile body or file name can hold; UTF-8 cannot.
     return Response(json.dumps(problem), problem["status"], {**(headers or {}), **retry}, PROBLEM_JSON)
 

@@ -144,12 +144,15 @@ class LinksView(View):
     self: str
     events: str
     cancel: str
+    retry: str
 
     @classmethod
     def of(cls, job: Job) -> "LinksView":
         """Return the paths of one job."""
         path = f"/v1/merges/{job.id}"
-        return cls.model_validate({"self": path, "events": f"{path}/events", "cancel": f"{path}/cancel"})
+        return cls.model_validate(
+            {"self": path, "events": f"{path}/events", "cancel": f"{path}/cancel", "retry": f"{path}/retry"}
+        )
 
 
 class JobView(View):
@@ -165,6 +168,11 @@ class JobView(View):
     started_at: datetime | None
     finished_at: datetime | None
     deadline_at: datetime | None = Field(description="When it fails unless it has ended; null without a deadline.")
+    submitted_by: str | None = Field(description="The name of the key it was submitted with.", examples=["release"])
+    reused: bool = Field(description="In the answer to a submission: an earlier job makes, or has made, the same.")
+    staged_until: datetime | None = Field(
+        description="Of a job that failed: until then a retry keeps the units that are done; null: it makes them again."
+    )
     progress: ProgressView
     plan: PlanView | None
     outputs: list[OutputView] = Field(description="One for each λ, in the order of the spec.")
@@ -172,7 +180,9 @@ class JobView(View):
     links: LinksView
 
     @classmethod
-    def of(cls, job: Job, outputs: Sequence[Output], progress: Progress, now: datetime) -> Self:
+    def of(
+        cls, job: Job, outputs: Sequence[Output], progress: Progress, now: datetime, *, is_reused: bool = False
+    ) -> Self:
         """Show a job with its outputs as they stand at `now`."""
         return cls(
             id=job.id,
@@ -185,6 +195,9 @@ class JobView(View):
             started_at=job.started_at,
             finished_at=job.finished_at,
             deadline_at=job.deadline_at,
+            submitted_by=job.submitted_by,
+            reused=is_reused,
+            staged_until=job.staged_until,
             progress=ProgressView.of(job, progress, now),
             plan=None if job.public_plan is None else PlanView.model_validate(job.public_plan),
             outputs=[OutputView.of(output) for output in outputs],

@@ -9,7 +9,7 @@ import httpx
 from pydantic import BaseModel, ValidationError
 
 from crossfade_cli.server_events import ServerEvent, read_events
-from crossfade_cli.views import JobPage, JobView
+from crossfade_cli.views import JobPage, JobView, KeyList, KeyView
 from crossfade_core.errors import Reported, ServiceUnreachable
 
 _CONNECT_SECONDS = 5.0
@@ -96,6 +96,42 @@ class Client:
         """
         return self._call("POST", f"{_path(job_id)}/cancel", JobView)
 
+    def retry(self, job_id: str) -> JobView:
+        """Queue a failed job again and return it as it stands.
+
+        Raises:
+            Reported: There is no such job, or it has not failed.
+            ServiceUnreachable: No service answers.
+        """
+        return self._call("POST", f"{_path(job_id)}/retry", JobView)
+
+    def create_key(self, key: Mapping[str, object]) -> KeyView:
+        """Make an API key; its secret is in the answer, and never again.
+
+        Raises:
+            Reported: The name is taken, a field is wrong, or this caller may not administer.
+            ServiceUnreachable: No service answers.
+        """
+        return self._call("POST", "/v1/keys", KeyView, body=key)
+
+    def list_keys(self) -> KeyList:
+        """Return all API keys by name.
+
+        Raises:
+            Reported: This caller may not administer.
+            ServiceUnreachable: No service answers.
+        """
+        return self._call("GET", "/v1/keys", KeyList)
+
+    def revoke_key(self, name: str) -> KeyView:
+        """Revoke an API key for good.
+
+        Raises:
+            Reported: There is no such key, or this caller may not administer.
+            ServiceUnreachable: No service answers.
+        """
+        return self._call("DELETE", f"/v1/keys/{quote(name, safe='')}", KeyView)
+
     def events(self, job_id: str, last_event_id: str | None = None) -> Iterator[ServerEvent]:
         """Yield a job's events as they happen, until its last one.
 
@@ -168,5 +204,5 @@ def _refusal(response: httpx.Response) -> Reported:
     said += [f"{item.get('pointer', '')}: {item.get('message', '')}" for item in problem.get("errors") or ()]
     message = "; ".join(said)
     if response.status_code == httpx.codes.UNAUTHORIZED:
-        message += "; put the service's token in the environment variable CROSSFADE_TOKEN"
+        message += "; put your key, or the service's token, in the environment variable CROSSFADE_TOKEN"
     return Reported(message, {**problem, "message": message})

@@ -20,6 +20,7 @@ from crossfade_cli.options import (
     Overwrite,
     TokenizerFrom,
     Url,
+    Watched,
     Write,
     WriteOption,
     read_pairs,
@@ -162,7 +163,10 @@ def submit(  # noqa: PLR0913, PLR0917 (to typer an option is an argument)
     deadline_seconds: Annotated[
         float | None, typer.Option("--deadline", metavar="SECONDS", help="Fail unless it has ended by then.")
     ] = None,
-    is_watched: Annotated[bool, typer.Option("--watch", help="Follow the job to its end.")] = False,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Make it again, also where its outputs stand or a job makes them.")
+    ] = False,
+    is_watched: Watched = False,
     url: Url = DEFAULT_URL,
     as_json: Json = False,
 ) -> None:
@@ -186,6 +190,7 @@ def submit(  # noqa: PLR0913, PLR0917 (to typer an option is an argument)
         labels=read_pairs(label or [], "--label"),
         priority=priority,
         deadline_seconds=deadline_seconds,
+        fresh=fresh,
         **terms,
     )
     with _connect(url) as client:
@@ -239,6 +244,52 @@ def cancel(job_id: JobIdArgument, url: Url = DEFAULT_URL, as_json: Json = False)
 
     with _connect(url) as client:
         remote.cancel(client, job_id, as_json=as_json)
+
+
+def retry(job_id: JobIdArgument, is_watched: Watched = False, url: Url = DEFAULT_URL, as_json: Json = False) -> None:
+    """Queue a job that failed again; its finished units are kept where they can be."""
+    from crossfade_cli import remote
+
+    with _connect(url) as client:
+        remote.retry(client, job_id, is_watched=is_watched, as_json=as_json)
+
+
+def create_key(  # noqa: PLR0917 (to typer an option is an argument)
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Who will carry it.")],
+    scope: Annotated[
+        list[str] | None,
+        typer.Option(help="read, submit, cancel or admin; several times for several. [default: read, submit, cancel]"),
+    ] = None,
+    max_jobs: Annotated[
+        int | None, typer.Option(min=1, help="How many of its jobs may be unfinished at a time.")
+    ] = None,
+    expires_days: Annotated[float | None, typer.Option("--expires", metavar="DAYS", help="Until then.")] = None,
+    url: Url = DEFAULT_URL,
+    as_json: Json = False,
+) -> None:
+    """Make an API key and print its secret, which is shown this once."""
+    from crossfade_cli import keys
+
+    with _connect(url) as client:
+        keys.create(client, name, scopes=scope, max_jobs=max_jobs, expires_days=expires_days, as_json=as_json)
+
+
+def list_keys(url: Url = DEFAULT_URL, as_json: Json = False) -> None:
+    """List the API keys, expired and revoked ones too."""
+    from crossfade_cli import keys
+
+    with _connect(url) as client:
+        keys.list_all(client, as_json=as_json)
+
+
+def revoke_key(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Whose.")], url: Url = DEFAULT_URL, as_json: Json = False
+) -> None:
+    """Revoke an API key at once and for good."""
+    from crossfade_cli import keys
+
+    with _connect(url) as client:
+        keys.revoke(client, name, as_json=as_json)
 
 
 def _connect(url: str) -> "Client":

@@ -50,18 +50,38 @@ _COMMANDS: dict[str, tuple[Callable[..., None], tuple[str, ...]]] = {
     "list": (commands.list_jobs, ("crossfade list --state RUNNING", "crossfade list --json")),
     "show": (commands.show, ("crossfade show ID", "crossfade show ID --json")),
     "cancel": (commands.cancel, ("crossfade cancel ID",)),
+    "retry": (commands.retry, ("crossfade retry ID --watch",)),
 }
 """Every command and its examples, in the order of the help."""
+_KEY_COMMANDS: dict[str, tuple[Callable[..., None], tuple[str, ...]]] = {
+    "create": (
+        commands.create_key,
+        (
+            "crossfade keys create release --scope read --scope submit --max-jobs 5 --expires 90",
+            "CROSSFADE_TOKEN=$OPERATOR_TOKEN crossfade keys create alice --url https://merge.example.org",
+        ),
+    ),
+    "list": (commands.list_keys, ("crossfade keys list",)),
+    "revoke": (commands.revoke_key, ("crossfade keys revoke release",)),
+}
+"""Those of `crossfade keys`."""
 
 
 def build() -> typer.Typer:
     """Return the command line, wired up."""
     app = typer.Typer(rich_markup_mode=None, add_completion=False, pretty_exceptions_enable=False)
     app.callback()(crossfade)
-    for name, (command, examples) in _COMMANDS.items():
+    _add(app, _COMMANDS)
+    keys = typer.Typer(rich_markup_mode=None, help="Manage a service's API keys.", no_args_is_help=True)
+    _add(keys, _KEY_COMMANDS)
+    app.add_typer(keys, name="keys")
+    return app
+
+
+def _add(app: typer.Typer, wired: dict[str, tuple[Callable[..., None], tuple[str, ...]]]) -> None:
+    for name, (command, examples) in wired.items():
         # \b keeps the lines as they are.
         app.command(name, epilog="\n".join(["\b", "Examples:", *(f"  {line}" for line in examples)]))(command)
-    return app
 
 
 def _print_version(is_asked: bool) -> None:

@@ -60,6 +60,7 @@ TokenizerFrom = Annotated[
 AllowExtrapolation = Annotated[bool, typer.Option("--allow-extrapolation", help="Allow λ below 0 or above 1.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines on stdout, and nothing else there.")]
 Url = Annotated[str, typer.Option(envvar="CROSSFADE_URL", help="Where the service is.")]
+Watched = Annotated[bool, typer.Option("--watch", help="Follow the job to its end.")]
 JobIdArgument = Annotated[str, typer.Argument(metavar="ID", help="The job's id.")]
 
 DEFAULT_URL = "http://127.0.0.1:8000"

@@ -1,4 +1,4 @@
-"""The commands that talk to a service: submit, watch, list, show, cancel."""
+"""The commands that talk to a service about its jobs: submit, watch, list, show, cancel, retry."""
 
 from collections.abc import Mapping
 
@@ -23,14 +23,8 @@ def submit(client: Client, spec: Mapping[str, object], *, is_watched: bool, as_j
         CrossfadeError: The service is away or refused, or the watched job did not succeed.
     """
     job = client.submit(spec)
-    if is_watched:
-        if not as_json:
-            print_line(f"job {job.id} submitted")
-        watch(client, job.id, as_json=as_json)
-    elif as_json:
-        print_json(job.as_json())
-    else:
-        typer.echo(f"job {job.id} submitted; follow it with: crossfade watch {job.id} --url {client.url}")
+    told = "makes the same already; --fresh makes it again" if job.reused else "submitted"
+    _follow(client, job, told, is_watched=is_watched, as_json=as_json)
 
 
 def watch(client: Client, job_id: str, *, as_json: bool) -> None:
@@ -91,6 +85,26 @@ def cancel(client: Client, job_id: str, *, as_json: bool) -> None:
         print_json(job.as_json())
     else:
         typer.echo(f"job {job.id} is {job.state}")
+
+
+def retry(client: Client, job_id: str, *, is_watched: bool, as_json: bool) -> None:
+    """Queue a failed job again and say so, or follow it to its end.
+
+    Raises:
+        CrossfadeError: The service is away or refused; or the watched job did not succeed.
+    """
+    _follow(client, client.retry(job_id), "queued again", is_watched=is_watched, as_json=as_json)
+
+
+def _follow(client: Client, job: JobView, told: str, *, is_watched: bool, as_json: bool) -> None:
+    if is_watched:
+        if not as_json:
+            print_line(f"job {job.id} {told}")
+        watch(client, job.id, as_json=as_json)
+    elif as_json:
+        print_json(job.as_json())
+    else:
+        typer.echo(f"job {job.id} {told}; follow it with: crossfade watch {job.id} --url {client.url}")
 
 
 def _warnings(job: JobView) -> dict[str, tuple[str, ...]]:

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from crossfade_cli.views import JobView
+    from crossfade_cli.views import JobView, KeyView
 
 _WIDTH_ELSEWHERE = 10_000
 _SHORT_DIGEST = 12
@@ -118,6 +118,16 @@ def print_job(job: "JobView", console: Console | None = None) -> None:
         if value:
             console.print(f"{name + ':':10}{value}")
     print_outputs(rows_of_job(job), console)
+
+
+def print_keys(keys: Sequence["KeyView"], console: Console | None = None) -> None:
+    """Print a line for each API key."""
+    table = new_table("name", "scopes", "unfinished jobs", "expires", "revoked")
+    for key in keys:
+        limit = "any number" if key.max_jobs is None else f"at most {key.max_jobs}"
+        times = [(when or "")[:19] for when in (key.expires_at, key.revoked_at)]
+        table.add_row(key.name, ", ".join(key.scopes), limit, *times)
+    (console or stdout_console()).print(table)
 
 
 def _instruct(job: "JobView") -> str:

@@ -58,6 +58,7 @@ class JobView(_View):
     phase: str | None = None
     spec: dict[str, Any]
     created_at: str
+    reused: bool = False
     progress: Progress = Progress()
     outputs: tuple[OutputView, ...] = ()
     error: ErrorView | None = None
@@ -68,3 +69,21 @@ class JobPage(_View):
 
     items: tuple[JobView, ...]
     next: str | None = None
+
+
+class KeyView(_View):
+    """One API key; `secret` in the answer that made it only."""
+
+    name: str
+    scopes: tuple[str, ...]
+    max_jobs: int | None = None
+    created_at: str
+    expires_at: str | None = None
+    revoked_at: str | None = None
+    secret: str | None = None
+
+
+class KeyList(_View):
+    """All keys, by name."""
+
+    items: tuple[KeyView, ...]

@@ -30,9 +30,13 @@
     ├── SinkError                   writing an output
     │   ├── UnknownDestination  ├── OutputExists  ├── OutputNameUnsafe  ├── OutputMoved
     │   ├── SinkDenied  ├── StagedFileLost  ├── StagedFileCorrupted  ├── ScratchTooSmall
+    │   ├── DestinationNotAllowed   the server's configuration does not let this caller publish there
     │   └── SinkUnavailable
+    │       ├── DiskFull            the disk of a destination or of scratch has no room left
     │       └── SinkRateLimited     the registry asks for patience
     ├── JobNotFound, IllegalTransition, JobCancelled, DeadlineExceeded, LeaseLost, UnitCrashed, AttemptsExhausted
+    ├── AlreadyUnderWay, QueueLimitReached
+    ├── KeyNotFound, KeyNameTaken, ScopeMissing
     ├── StoreUnavailable, QueueUnavailable, ProgramMissing
     └── Reported, ServiceUnreachable, ProcessFailed, StateDirInUse      the command line's own
 
@@ -309,6 +313,13 @@ class UnknownDestination(SinkError):
     blame: ClassVar[Blame] = "user"
 
 
+class DestinationNotAllowed(SinkError):
+    """The server's configuration does not let the caller's key publish there."""
+
+    code = "destination_not_allowed"
+    blame: ClassVar[Blame] = "user"
+
+
 class OutputExists(SinkError):
     code = "output_exists"
     blame: ClassVar[Blame] = "user"
@@ -356,6 +367,12 @@ class SinkUnavailable(SinkError):
 
     code = "sink_unavailable"
     retryable = True
+
+
+class DiskFull(SinkUnavailable):
+    """A local disk, the destination's or that of scratch, has no room for what was to be written."""
+
+    code = "disk_full"
 
 
 class SinkRateLimited(SinkUnavailable):
@@ -408,6 +425,37 @@ class AttemptsExhausted(CrossfadeError):
     """A unit was begun as often as allowed and never ended; its workers died under it."""
 
     code = "attempts_exhausted"
+
+
+class AlreadyUnderWay(CrossfadeError):
+    """The same merge is under way already; `details["job"]` is the job that makes it."""
+
+    code = "already_under_way"
+    blame: ClassVar[Blame] = "user"
+
+
+class QueueLimitReached(CrossfadeError):
+    """The caller's key has as many unfinished jobs as it may have."""
+
+    code = "queue_limit_reached"
+    retryable = True
+
+
+class KeyNotFound(CrossfadeError):
+    code = "key_not_found"
+    blame: ClassVar[Blame] = "user"
+
+
+class KeyNameTaken(CrossfadeError):
+    code = "key_name_taken"
+    blame: ClassVar[Blame] = "user"
+
+
+class ScopeMissing(CrossfadeError):
+    """The caller's key does not have the scope that the call needs."""
+
+    code = "scope_missing"
+    blame: ClassVar[Blame] = "user"
 
 
 class StoreUnavailable(CrossfadeError):

@@ -1,8 +1,8 @@
 """The life of a job: its states, the one table of legal transitions, and the records the store keeps.
 
-Ordering rules held here: a job leaves QUEUED by being planned, refused or cancelled; it ends exactly once; CANCELLING
-can only become CANCELLED (a job that finished first refuses the cancel). `phase` tells where inside RUNNING a job is
-and never decides anything that `state` should.
+Ordering rules held here: a job leaves QUEUED by being planned, refused or cancelled; it ends exactly once, unless it
+failed and is retried; CANCELLING can only become CANCELLED (a job that finished first refuses the cancel). `phase`
+tells where inside RUNNING a job is and never decides anything that `state` should.
 """
 
 from dataclasses import dataclass, field
@@ -18,7 +18,7 @@ UnitId = NewType("UnitId", str)
 
 
 class JobState(StrEnum):
-    """Where a job stands; the last four of its life are final."""
+    """Where a job stands; the last four of its life end it."""
 
     QUEUED = "QUEUED"
     RUNNING = "RUNNING"
@@ -41,7 +41,7 @@ class Phase(StrEnum):
 
 
 class OutputState(StrEnum):
-    """Where the checkpoint of one λ stands; all but PENDING are final."""
+    """Where the checkpoint of one λ stands; FAILED becomes PENDING again when the job is retried."""
 
     PENDING = "PENDING"
     PUBLISHED = "PUBLISHED"
@@ -68,9 +68,11 @@ TRANSITIONS: Final[dict[JobState, frozenset[JobState]]] = {
     _S.FAILED: frozenset(),
     _S.CANCELLED: frozenset(),
 }
-"""The one table of legal transitions."""
+"""The one table of legal transitions; a retry alone leads back, from RETRIED to QUEUED."""
 
 TERMINAL: Final = frozenset(state for state, onward in TRANSITIONS.items() if not onward)
+RETRIED: Final = frozenset({_S.FAILED, _S.PARTIALLY_SUCCEEDED})
+"""States from which a job can be retried."""
 
 
 def check_transition(old: JobState, new: JobState) -> None:
@@ -86,6 +88,18 @@ def check_transition(old: JobState, new: JobState) -> None:
         )
 
 
+def check_retry(state: JobState) -> None:
+    """Allow the retry of a job that failed.
+
+    Raises:
+        IllegalTransition: It has not.
+    """
+    if state not in RETRIED:
+        raise IllegalTransition(
+            f"a job in state {state} cannot be retried; those that are {' or '.join(sorted(RETRIED))} can", state=state
+        )
+
+
 def state_on_cancel(state: JobState) -> JobState:
     """Return the state a cancel leads to: at once when nothing has begun, through CANCELLING when work is under way."""
     return JobState.CANCELLED if state is JobState.QUEUED else JobState.CANCELLING
@@ -97,7 +111,12 @@ PRIVATE: Final = "private"
 
 @dataclass(frozen=True)
 class Job:
-    """One submission. Times are UTC; `error` is `CrossfadeError.as_record()` of what ended it."""
+    """One submission. Times are UTC; `error` is `CrossfadeError.as_record()` of what ended it.
+
+    `submitted_by` names the caller's key; `merge_digest` is equal for jobs that make the same (see
+    `crossfade_registries.layout.merge_digest`). Until `staged_until` a job that has ended keeps what its
+    units have staged; None where nothing is left.
+    """
 
     id: JobId
     state: JobState
@@ -110,6 +129,9 @@ class Job:
     merging_at: datetime | None = None
     finished_at: datetime | None = None
     deadline_at: datetime | None = None
+    submitted_by: str | None = None
+    merge_digest: str | None = None
+    staged_until: datetime | None = None
     plan_summary: dict[str, Any] | None = None
     error: dict[str, Any] | None = None
 

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from crossfade_core.job import Event, Job, JobId, JobState, Output, Phase, Progress, Unit, UnitId
+from crossfade_core.keys import ApiKey, KeyId, Scope
 from crossfade_core.messages import TaskName
 from crossfade_core.spec import MergeSpec
 
@@ -137,6 +138,16 @@ class Sink(Protocol):
             SinkError: A staged file is missing, extra, of another size or of another digest.
         """
 
+    def holds(self, name: str, files: Mapping[str, StagedFile]) -> bool:
+        """Tell whether the published output `name` still consists of these files.
+
+        As far as names, sizes, the content of `lineage.json`, and digests that the registry itself states can tell:
+        no shard is read. A model card may have been edited since.
+
+        Raises:
+            SinkError: The destination refused, or is away.
+        """
+
     def discard(self) -> None:
         """Remove everything this job has staged, never what is published. Does nothing where there is nothing."""
 
@@ -175,14 +186,49 @@ class NewEvent:
     data: dict[str, Any]
 
 
+@dataclass(frozen=True)
+class Submission:
+    """What comes with a spec when it is submitted.
+
+    Attributes:
+        submitted_by: Name of the caller.
+        key_id: Of the caller's key, where there is one; its limit holds.
+        merge_digest: What makes the job the same as another.
+        is_fresh: Made again although the same may be under way.
+    """
+
+    submitted_by: str | None = None
+    key_id: KeyId | None = None
+    merge_digest: str | None = None
+    is_fresh: bool = False
+
+
+@dataclass(frozen=True)
+class NewKey:
+    """A key as it is asked for."""
+
+    name: str
+    scopes: frozenset[Scope]
+    max_jobs: int | None = None
+    expires_at: datetime | None = None
+
+
 class JobStore(Protocol):
     """The truth about jobs. Every method is one transaction; every change of state also appends an event.
 
     All methods raise StoreUnavailable when the database is away, and JobNotFound for an unknown job.
     """
 
-    def create_job(self, spec: MergeSpec) -> Job:
-        """Store a QUEUED job (phase `waiting`) with one PENDING output per λ; event `job.queued`."""
+    def create_job(self, spec: MergeSpec, submission: Submission | None = None) -> Job:
+        """Store a QUEUED job (phase `waiting`) with one PENDING output per λ; event `job.queued`.
+
+        Raises:
+            AlreadyUnderWay: An unfinished job has its merge digest, and it is not to be made afresh.
+            QueueLimitReached: The key has as many unfinished jobs as it may have.
+        """
+
+    def find_merge(self, merge_digest: str) -> Job | None:
+        """Return the newest job of a merge digest that is QUEUED, RUNNING or SUCCEEDED."""
 
     def get_job(self, job_id: JobId) -> Job: ...
 
@@ -210,22 +256,42 @@ class JobStore(Protocol):
         phase: Phase,
         error: Mapping[str, Any] | None = None,
         event: NewEvent | None = None,
+        staged_until: datetime | None = None,
     ) -> Job:
         """Move a job along the table of transitions, compare-and-set; event `job.<state>` in lower case unless given.
 
-        Entering RUNNING sets `started_at`; a terminal state sets `finished_at`, and turns outputs that are still
-        PENDING into FAILED (job FAILED or PARTIALLY_SUCCEEDED) or CANCELLED (job CANCELLED).
+        Entering RUNNING sets `started_at`; a terminal state sets `finished_at` and `staged_until`, and turns outputs
+        that are still PENDING into FAILED (job FAILED or PARTIALLY_SUCCEEDED) or CANCELLED (job CANCELLED).
 
         Raises:
             IllegalTransition: The table does not join the job's present state to `state`.
         """
 
+    def retry_job(self, job_id: JobId) -> Job:
+        """Queue a FAILED or PARTIALLY_SUCCEEDED job again; event `job.retried` with how many units are kept.
+
+        Its failed outputs are PENDING again, its units have no failures and no deaths; those that are DONE stay so if
+        what they staged is kept (`staged_until`), else they are PENDING. Its deadline begins anew.
+
+        Raises:
+            IllegalTransition: It is in another state.
+        """
+
+    def staged_jobs(self, idle_seconds: float, limit: int = 100) -> Sequence[Job]:
+        """Return failed jobs whose `staged_until` is over, and not updated for `idle_seconds`, longest over first."""
+
+    def forget_staged(self, job_id: JobId) -> None:
+        """Note that a failed job keeps nothing staged: its units are made again if it is retried."""
+
     def set_phase(self, job_id: JobId, phase: Phase) -> None:
         """Note the phase of a RUNNING or CANCELLING job; does nothing in other states; event `job.phase` on change."""
 
-    def save_plan(self, job_id: JobId, summary: Mapping[str, Any], units: Sequence[NewUnit]) -> Sequence[Unit]:
+    def save_plan(
+        self, job_id: JobId, summary: Mapping[str, Any], units: Sequence[NewUnit], *, merge_digest: str | None = None
+    ) -> Sequence[Unit]:
         """Store the plan of a RUNNING job that has none, its units and phase `merging` (sets `merging_at`).
 
+        The merge digest, where given, replaces the one it was submitted with: what was pinned then may have moved.
         A job that has a plan keeps it: the stored units are returned (a doubled plan message changes nothing).
 
         Raises:
@@ -326,6 +392,30 @@ class JobStore(Protocol):
 
     def ping(self) -> None:
         """Reach the database, and find its schema at the version this code expects, or raise StoreUnavailable."""
+
+
+class KeyStore(Protocol):
+    """The API keys. All methods raise StoreUnavailable when the database is away."""
+
+    def create_key(self, new: NewKey) -> tuple[ApiKey, str]:
+        """Store a key and return it with its secret, which is nowhere else.
+
+        Raises:
+            KeyNameTaken: The name is another key's, also a revoked one's, or the service's own.
+        """
+
+    def find_key(self, secret: str) -> ApiKey | None:
+        """Return the key of a secret; None where it opens nothing (unknown, expired, revoked)."""
+
+    def list_keys(self) -> Sequence[ApiKey]:
+        """Return all keys by name, revoked and expired ones too."""
+
+    def revoke_key(self, name: str) -> ApiKey:
+        """Revoke a key for good; its jobs stay.
+
+        Raises:
+            KeyNotFound: There is no such key.
+        """
 
 
 OpenSource = Callable[[str], Source]

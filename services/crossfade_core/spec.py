@@ -37,7 +37,7 @@ MAX_SKIPS = 64
 MAX_DEADLINE_SECONDS = 90 * 24 * 3600
 NAME_FIELDS = ("base", "instruct", "lambda", "job")
 
-_NOT_DIGESTED: Final = {"priority", "deadline_seconds"}
+_NOT_DIGESTED: Final = {"priority", "deadline_seconds", "fresh"}
 _JOB_ID_CHARACTERS: Final = 36
 """Length to check names with before the job has its id: that of a UUID."""
 _COMPONENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,199}")
@@ -292,6 +292,9 @@ class MergeSpec(BaseModel):
         le=MAX_DEADLINE_SECONDS,
         description="A job that has not ended so long after it was submitted fails; what it has published stays.",
     )
+    fresh: bool = Field(
+        default=False, description="Make it again, also where the same job is under way or its outputs stand."
+    )
 
     @model_validator(mode="after")
     def _check_sweep(self) -> Self:
@@ -320,6 +323,11 @@ class MergeSpec(BaseModel):
         return {"base": self.base, "instruct": self.instruct.delta_of[0], "reference": self.instruct.delta_of[1]}
 
     @property
+    def is_made_once(self) -> bool:
+        """Whether the same job submitted again is the same: not where it is asked for afresh, or its names are its own."""
+        return not self.fresh and "{job}" not in self.output_name
+
+    @property
     def skip(self) -> tuple[str, ...]:
         """Patterns of the tensors a chain leaves alone."""
         return () if isinstance(self.instruct, str) else self.instruct.skip
@@ -344,6 +352,6 @@ def canonical_json(value: object) -> bytes:
 def spec_digest(spec: MergeSpec) -> str:
     """Return `sha256:<hex>` over the canonical JSON of the spec, defaults written out.
 
-    Of every field but `priority` and `deadline_seconds`, which change nothing of what is made.
+    Of every field but `priority`, `deadline_seconds` and `fresh`, which change nothing of what is made.
     """
     return "sha256:" + hashlib.sha256(canonical_json(spec.model_dump(mode="json", exclude=_NOT_DIGESTED))).hexdigest()

@@ -9,7 +9,7 @@ import functools
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from crossfade_core.errors import SourceNotAllowed, UnknownDestination, UnknownRoot
+from crossfade_core.errors import DestinationNotAllowed, SourceNotAllowed, UnknownDestination, UnknownRoot
 from crossfade_core.job import JobId
 from crossfade_core.name_patterns import NamePatterns
 from crossfade_core.ports import Sink, Source
@@ -20,6 +20,7 @@ from crossfade_registries.local.sink import LocalSink
 from crossfade_registries.local.source import LocalSource
 from crossfade_registries.settings import (
     Credential,
+    Destination,
     HubDestination,
     LocalDestination,
     RegistrySettings,
@@ -69,7 +70,7 @@ class Registries:
         Raises:
             UnknownDestination: The configuration has no such destination.
         """
-        match self._settings.destinations.get(spec.destination):
+        match self._destination(spec.destination):
             case LocalDestination() as local:
                 return LocalSink(local.path, job_id, overwrite=spec.overwrite, direct=local.write == "auto")
             case S3Destination() as s3:
@@ -81,10 +82,29 @@ class Registries:
 
                 api = self._hub(hub.endpoint, hub.credential)
                 return HubSink(api, hub, job_id, overwrite=spec.overwrite, scratch=self._scratch)
-        raise UnknownDestination(
-            f"this server has no destination {spec.destination!r}; it has {_names(self._settings.destinations)}",
-            destination=spec.destination,
+
+    def check_user(self, destination: str, name: str) -> None:
+        """Let the caller of that name publish to a destination.
+
+        Raises:
+            UnknownDestination: The configuration has no such destination.
+            DestinationNotAllowed: It is not for this caller.
+        """
+        if NamePatterns(self._destination(destination).users).matching(name):
+            return
+        own = [key for key, place in self._settings.destinations.items() if NamePatterns(place.users).matching(name)]
+        raise DestinationNotAllowed(
+            f"key {name!r} may not publish to {destination!r}; it may to {_names(own)}", destination=destination
         )
+
+    def _destination(self, name: str) -> Destination:
+        found = self._settings.destinations.get(name)
+        if found is None:
+            raise UnknownDestination(
+                f"this server has no destination {name!r}; it has {_names(self._settings.destinations)}",
+                destination=name,
+            )
+        return found
 
     def _local_source(self, ref: LocalRef) -> Source:
         roots = self._settings.roots

@@ -1,6 +1,7 @@
 """Read a checkpoint through a Source: index, headers, config and tokenizer files; a few MB at most, no tensor."""
 
 import contextlib
+import hashlib
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -33,7 +34,7 @@ from crossfade_core.plan import MergePlan
 from crossfade_core.planning import plan_merge
 from crossfade_core.ports import FileInfo, OpenSource, Source
 from crossfade_core.quantisation import read_values
-from crossfade_core.spec import MergeSpec, Role
+from crossfade_core.spec import MergeSpec, Role, canonical_json, spec_digest
 from crossfade_core.vocabulary import TOKENIZER_FILES, read_vocabulary, tokenizer_files
 
 CONFIG_FILE: Final = "config.json"
@@ -107,6 +108,16 @@ def plan_spec(spec: MergeSpec, open_source: OpenSource) -> SourcedPlan:
     if opened["instruct"].is_adapter:
         pinned["instruct"][ADAPTER_CONFIG] = opened["instruct"].files[ADAPTER_CONFIG]
     return SourcedPlan(plan, pinned, companions, uris)
+
+
+def merge_digest(spec: MergeSpec, sourced: SourcedPlan) -> str:
+    """Return `sha256:<hex>` over what a job is made of: its spec's digest, and every pinned file with its version.
+
+    Jobs of one digest make the same outputs, bit for bit, at the same place.
+    """
+    files = {role: files_as_record(found) for role, found in sourced.files.items()}
+    made_of = {"spec": spec_digest(spec), "sources": dict(sourced.uris), "files": files}
+    return "sha256:" + hashlib.sha256(canonical_json(made_of)).hexdigest()
 
 
 @contextlib.contextmanager

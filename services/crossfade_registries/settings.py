@@ -111,7 +111,14 @@ class HubAccess(_Settings):
     )
 
 
-class LocalDestination(_Settings):
+class _Destination(_Settings):
+    users: tuple[str, ...] = Field(
+        default=("*",),
+        description="Names of the API keys that may publish there, with `*` and `?`; an administrator's always may.",
+    )
+
+
+class LocalDestination(_Destination):
     """A folder on a file system that every worker sees; it must exist."""
 
     kind: Literal["local"] = "local"
@@ -121,7 +128,7 @@ class LocalDestination(_Settings):
     )
 
 
-class S3Destination(S3Access):
+class S3Destination(_Destination, S3Access):
     """A place in a bucket; every output is a folder of keys below it."""
 
     kind: Literal["s3"]
@@ -135,7 +142,7 @@ class S3Destination(S3Access):
     part_bytes: int = Field(default=8 << 20, ge=MIN_PART_BYTES, le=MAX_PART_BYTES, description="Of a multipart upload.")
 
 
-class HubDestination(_Settings):
+class HubDestination(_Destination):
     """A namespace on a Hub; every output is a repository of its own, or a branch."""
 
     kind: Literal["hub"]

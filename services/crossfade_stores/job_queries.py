@@ -2,19 +2,17 @@
 
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import Final
 
 from sqlalchemy import ScalarSelect, and_, case, exists, func, or_, select
 from sqlalchemy.orm import aliased
 
 from crossfade_core.errors import StoreUnavailable
-from crossfade_core.job import TERMINAL, Event, Job, JobId, JobState, Output, Progress, Unit, UnitId, UnitState
+from crossfade_core.job import Event, Job, JobId, JobState, Output, Progress, Unit, UnitId, UnitState
 from crossfade_stores.job_rows import find_job
+from crossfade_stores.job_submissions import UNFINISHED
 from crossfade_stores.schema import expected_revision, stored_revision
 from crossfade_stores.tables import EventRow, JobRow, OutputRow, UnitRow
 from crossfade_stores.transactions import StoreSide
-
-_UNFINISHED: Final = [state for state in JobState if state not in TERMINAL]
 
 
 class JobQueries(StoreSide):
@@ -103,7 +101,7 @@ class JobQueries(StoreSide):
         unit_moved = exists().where(UnitRow.job_id == JobRow.id, UnitRow.updated_at > cutoff)
         query = (
             select(JobRow)
-            .where(JobRow.state.in_(_UNFINISHED), JobRow.updated_at <= cutoff, ~unit_moved)
+            .where(JobRow.state.in_(UNFINISHED), JobRow.updated_at <= cutoff, ~unit_moved)
             .order_by(JobRow.updated_at, JobRow.id)
             .limit(limit)
         )

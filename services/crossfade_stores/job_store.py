@@ -1,12 +1,11 @@
 """The job store on SQL: the writing side of jobs, and the whole of `crossfade_core.ports.JobStore` in one class.
 
 Every change of a job happens under its row's lock (see `job_rows`), so that the state it was decided on is the state
-it is applied to. Ids sort by age: milliseconds since 1970 in 12 hex digits, then 16 random ones.
+it is applied to.
 """
 
-import secrets
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy import Engine, select, update
@@ -26,10 +25,11 @@ from crossfade_core.job import (
     check_transition,
 )
 from crossfade_core.ports import Clock, NewEvent, NewUnit
-from crossfade_core.spec import MergeSpec, spec_digest
 from crossfade_stores.job_leases import JobLeases
 from crossfade_stores.job_queries import JobQueries
+from crossfade_stores.job_retries import JobRetries
 from crossfade_stores.job_rows import append_event, lock_job
+from crossfade_stores.job_submissions import JobSubmissions, new_id
 from crossfade_stores.tables import JobRow, OutputRow, UnitRow
 from crossfade_stores.transactions import Transactions
 from crossfade_stores.unit_leases import UnitLeases
@@ -42,37 +42,11 @@ _UNPUBLISHED: Final = {
 """What an output that is still PENDING becomes when its job ends."""
 
 
-class SqlJobStore(JobQueries, JobLeases, UnitLeases):
+class SqlJobStore(JobSubmissions, JobQueries, JobLeases, JobRetries, UnitLeases):
     """The job store on SQLite or PostgreSQL. Safe to use from several threads and processes."""
 
     def __init__(self, engine: Engine, clock: Clock) -> None:
         super().__init__(Transactions(engine), clock)
-
-    def create_job(self, spec: MergeSpec) -> Job:
-        """Store a new job, its outputs and its first event."""
-        now = self._clock.now()
-        job = JobRow(
-            id=JobId(_new_id("job", now)),
-            state=JobState.QUEUED,
-            phase=Phase.WAITING,
-            spec=spec.model_dump(mode="json"),
-            spec_digest=spec_digest(spec),
-            created_at=now,
-            updated_at=now,
-            deadline_at=None if spec.deadline_seconds is None else now + timedelta(seconds=spec.deadline_seconds),
-            priority=spec.priority,
-            last_sequence=0,
-        )
-        names = spec.output_names(job.id)
-        with self._transactions.write() as session:
-            session.add(job)
-            session.flush()
-            session.add_all(
-                OutputRow(job_id=job.id, position=position, lam=lam, name=name, state=OutputState.PENDING, files={})
-                for position, (lam, name) in enumerate(zip(spec.lambdas, names, strict=True))
-            )
-            append_event(session, job, "job.queued", {"state": job.state, "phase": job.phase}, now)
-            return job.as_job()
 
     def move_job(
         self,
@@ -82,6 +56,7 @@ class SqlJobStore(JobQueries, JobLeases, UnitLeases):
         phase: Phase,
         error: Mapping[str, Any] | None = None,
         event: NewEvent | None = None,
+        staged_until: datetime | None = None,
     ) -> Job:
         """Move a job along the table of transitions.
 
@@ -98,7 +73,7 @@ class SqlJobStore(JobQueries, JobLeases, UnitLeases):
             if state is JobState.RUNNING:
                 job.started_at = now
             if state in TERMINAL:
-                job.finished_at = now
+                job.finished_at, job.staged_until = now, staged_until
                 _close_outputs(session, job)
             event = event or NewEvent(f"job.{state.lower()}", {"state": state, "phase": phase, "error": job.error})
             append_event(session, job, event.type, event.data, now)
@@ -115,7 +90,9 @@ class SqlJobStore(JobQueries, JobLeases, UnitLeases):
             if job.state in (JobState.RUNNING, JobState.CANCELLING):
                 _enter_phase(session, job, phase, self._clock.now())
 
-    def save_plan(self, job_id: JobId, summary: Mapping[str, Any], units: Sequence[NewUnit]) -> Sequence[Unit]:
+    def save_plan(
+        self, job_id: JobId, summary: Mapping[str, Any], units: Sequence[NewUnit], *, merge_digest: str | None = None
+    ) -> Sequence[Unit]:
         """Store a plan once; a second one is dropped in favour of the first.
 
         Raises:
@@ -129,6 +106,7 @@ class SqlJobStore(JobQueries, JobLeases, UnitLeases):
                 raise IllegalTransition(f"job {job_id} is {job.state}; only a RUNNING job takes a plan", job=job_id)
             if job.plan_summary is None:
                 job.plan_summary, job.merging_at = dict(summary), now
+                job.merge_digest = merge_digest or job.merge_digest
                 session.add_all(_new_unit(job.id, position, unit, now) for position, unit in enumerate(units))
                 _enter_phase(session, job, Phase.MERGING, now)
             rows = session.scalars(select(UnitRow).where(UnitRow.job_id == job_id).order_by(UnitRow.position))
@@ -200,7 +178,7 @@ def _close_outputs(session: Session, job: JobRow) -> None:
 
 def _new_unit(job_id: JobId, position: int, unit: NewUnit, now: datetime) -> UnitRow:
     return UnitRow(
-        id=UnitId(_new_id("unit", now)),
+        id=UnitId(new_id("unit", now)),
         job_id=job_id,
         position=position,
         state=UnitState.PENDING,
@@ -210,7 +188,3 @@ def _new_unit(job_id: JobId, position: int, unit: NewUnit, now: datetime) -> Uni
         fence=0,
         updated_at=now,
     )
-
-
-def _new_id(kind: str, now: datetime) -> str:
-    return f"{kind}-{int(now.timestamp() * 1000):012x}{secrets.token_hex(8)}"

@@ -1,4 +1,4 @@
-"""The four tables, typed, and how a row becomes the record that the core knows. Never queries and never decides.
+"""The tables, typed, and how a row becomes the record that the core knows. Never queries and never decides.
 
 The same on SQLite and PostgreSQL. Every change here needs a migration; a test holds the two against each other.
 """
@@ -7,11 +7,24 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, DateTime, Dialect, Double, Enum, ForeignKey, Index, MetaData, String
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    DateTime,
+    Dialect,
+    Double,
+    Enum,
+    ForeignKey,
+    Index,
+    MetaData,
+    String,
+    UniqueConstraint,
+)
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import TypeDecorator
 
 from crossfade_core.job import Event, Job, JobId, JobState, Output, OutputState, Phase, Unit, UnitId, UnitState
+from crossfade_core.keys import ApiKey, KeyId, Scope
 from crossfade_core.spec import MergeSpec
 
 ID_LENGTH = 40
@@ -56,6 +69,7 @@ class Base(DeclarativeBase):
     type_annotation_map = {  # noqa: RUF012  (SQLAlchemy's own class attribute, read once)
         datetime: UtcDateTime(),
         dict[str, Any]: _JsonObject,
+        list[str]: _JsonObject,
         JobState: _text_enum(JobState),
         Phase: _text_enum(Phase),
         OutputState: _text_enum(OutputState),
@@ -67,7 +81,12 @@ class JobRow(Base):
     """One job. `last_sequence` is the number of its newest event, counted under the row's lock."""
 
     __tablename__ = "jobs"
-    __table_args__ = (Index(None, "state", "id"),)
+    __table_args__ = (
+        Index(None, "state", "id"),
+        Index(None, "merge_digest"),
+        Index(None, "staged_until"),
+        Index(None, "submitted_by", "state"),
+    )
 
     id: Mapped[JobId] = mapped_column(String(ID_LENGTH), primary_key=True)
     state: Mapped[JobState]
@@ -81,6 +100,9 @@ class JobRow(Base):
     finished_at: Mapped[datetime | None]
     deadline_at: Mapped[datetime | None]
     priority: Mapped[int] = mapped_column(server_default="0")
+    submitted_by: Mapped[str | None] = mapped_column(String(63))
+    merge_digest: Mapped[str | None] = mapped_column(String(80))
+    staged_until: Mapped[datetime | None]
     plan_summary: Mapped[dict[str, Any] | None]
     error: Mapped[dict[str, Any] | None]
     last_sequence: Mapped[int]
@@ -101,6 +123,9 @@ class JobRow(Base):
             merging_at=self.merging_at,
             finished_at=self.finished_at,
             deadline_at=self.deadline_at,
+            submitted_by=self.submitted_by,
+            merge_digest=self.merge_digest,
+            staged_until=self.staged_until,
             plan_summary=self.plan_summary,
             error=self.error,
         )
@@ -197,3 +222,31 @@ class EventRow(Base):
     def as_event(self) -> Event:
         """Return the row as the core's record."""
         return Event(self.job_id, self.sequence, self.type, self.data, self.created_at)
+
+
+class KeyRow(Base):
+    """One API key; `digest` is `crossfade_core.keys.secret_digest` of its secret."""
+
+    __tablename__ = "api_keys"
+    __table_args__ = (UniqueConstraint("name"),)
+
+    id: Mapped[KeyId] = mapped_column(String(ID_LENGTH), primary_key=True)
+    name: Mapped[str] = mapped_column(String(63))
+    digest: Mapped[str] = mapped_column(String(64))
+    scopes: Mapped[list[str]]
+    max_jobs: Mapped[int | None]
+    created_at: Mapped[datetime]
+    expires_at: Mapped[datetime | None]
+    revoked_at: Mapped[datetime | None]
+
+    def as_key(self) -> ApiKey:
+        """Return the row as the core's record."""
+        return ApiKey(
+            id=self.id,
+            name=self.name,
+            scopes=frozenset(Scope(scope) for scope in self.scopes),
+            created_at=self.created_at,
+            max_jobs=self.max_jobs,
+            expires_at=self.expires_at,
+            revoked_at=self.revoked_at,
+        )

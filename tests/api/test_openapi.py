@@ -5,17 +5,21 @@ import pytest
 from crossfade_api.problems import PROBLEM_JSON
 
 OPERATIONS = {
-    ("post", "/v1/merges", "submit_merge"): {"202", "401", "409", "413", "422", "503"},
-    ("get", "/v1/merges", "list_merges"): {"200", "401", "422", "503"},
-    ("get", "/v1/merges/{job_id}", "get_merge"): {"200", "401", "404", "503"},
-    ("post", "/v1/merges/{job_id}/cancel", "cancel_merge"): {"202", "401", "404", "409", "503"},
-    ("get", "/v1/merges/{job_id}/events", "stream_merge_events"): {"200", "401", "404", "422", "503"},
+    ("post", "/v1/merges", "submit_merge"): {"200", "202", "401", "403", "409", "413", "422", "429", "503"},
+    ("get", "/v1/merges", "list_merges"): {"200", "401", "403", "422", "503"},
+    ("get", "/v1/merges/{job_id}", "get_merge"): {"200", "401", "403", "404", "503"},
+    ("post", "/v1/merges/{job_id}/cancel", "cancel_merge"): {"202", "401", "403", "404", "409", "503"},
+    ("post", "/v1/merges/{job_id}/retry", "retry_merge"): {"202", "401", "403", "404", "409", "503"},
+    ("get", "/v1/merges/{job_id}/events", "stream_merge_events"): {"200", "401", "403", "404", "422", "503"},
+    ("post", "/v1/keys", "create_key"): {"201", "401", "403", "409", "413", "422", "503"},
+    ("get", "/v1/keys", "list_keys"): {"200", "401", "403", "503"},
+    ("delete", "/v1/keys/{name}", "revoke_key"): {"200", "401", "403", "404", "422", "503"},
     ("get", "/healthz", "get_health"): {"200"},
     ("get", "/readyz", "get_readiness"): {"200", "503"},
 }
 JOB_FIELDS = {
     "id", "state", "phase", "spec", "spec_digest", "created_at", "updated_at", "started_at", "finished_at",
-    "deadline_at", "progress", "plan", "outputs", "error", "links",
+    "deadline_at", "submitted_by", "reused", "staged_until", "progress", "plan", "outputs", "error", "links",
 }  # fmt: skip
 
 
@@ -57,6 +61,6 @@ def test_the_shape_of_a_job_is_frozen(document):
     assert schemas["MergeSpec"]["examples"]
 
 
-def test_calls_under_v1_are_documented_to_take_a_token(document):
+def test_calls_under_v1_are_documented_to_take_a_key(document):
     for _, path, entry in operations(document):
-        assert entry.get("security") == ([{"token": []}] if path.startswith("/v1/") else None)
+        assert entry.get("security") == ([{"key": []}] if path.startswith("/v1/") else None)

@@ -34,7 +34,9 @@ class CrashingStore:
 def test_every_error_of_the_tree_has_a_status(kind):
     status = status_of(kind)
     assert 400 <= status < 600
-    assert (status == 503) == (kind.retryable and kind.code not in ("lease_lost", "unit_crashed"))
+    assert (status == 503) == (
+        kind.retryable and kind.code not in ("lease_lost", "unit_crashed", "queue_limit_reached")
+    )
     if kind.blame == "user" and not issubclass(kind, CheckpointError):
         assert kind in STATUS
 

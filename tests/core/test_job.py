@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crossfade_core.errors import IllegalTransition
-from crossfade_core.job import TERMINAL, TRANSITIONS, JobState, check_transition, state_on_cancel
+from crossfade_core.job import TERMINAL, TRANSITIONS, JobState, check_retry, check_transition, state_on_cancel
 
 LEGAL = {
     ("QUEUED", "RUNNING"),
@@ -78,6 +78,15 @@ def test_once_cancelling_a_job_can_only_become_cancelled(wishes):
         if wish in TRANSITIONS[state]:
             state = wish
     assert state in (JobState.CANCELLING, JobState.CANCELLED)
+
+
+@pytest.mark.parametrize("state", JobState)
+def test_only_a_job_that_failed_can_be_retried(state):
+    if state in (JobState.FAILED, JobState.PARTIALLY_SUCCEEDED):
+        check_retry(state)
+        return
+    with pytest.raises(IllegalTransition, match=f"{state} cannot be retried; .* FAILED or PARTIALLY_SUCCEEDED"):
+        check_retry(state)
 
 
 @pytest.mark.parametrize(

@@ -53,6 +53,7 @@ def test_minimal_spec_has_the_documented_defaults():
         "statistics": "exact",
         "priority": 0,
         "deadline_seconds": None,
+        "fresh": False,
     }
 
 

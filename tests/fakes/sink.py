@@ -126,6 +126,11 @@ class MemorySink:
             self._mine.add(name)
         return f"memory://{name}"
 
+    def holds(self, name: str, files: Mapping[str, StagedFile]) -> bool:
+        self._check(name)
+        found = self.published.get(name, {})
+        return {file: StagedFile(len(data), hashlib.sha256(data).hexdigest()) for file, data in found.items()} == files
+
     def discard(self) -> None:
         self.writers.clear()
         self.is_discarded = True

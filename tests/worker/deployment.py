@@ -20,6 +20,7 @@ from crossfade_registries.config import Registries
 from crossfade_registries.local.sink import STAGING
 from crossfade_registries.settings import LocalDestination, RegistrySettings
 from crossfade_stores.job_store import SqlJobStore
+from crossfade_worker.keeping import Keeping
 from crossfade_worker.plan_merge import PlanMerge
 from crossfade_worker.publish import Publish
 from crossfade_worker.run_unit import LONGEST_WAIT_SECONDS, RunUnit, UnitSettings
@@ -114,6 +115,7 @@ class Deployment:
             roots={"models": self.models}, destinations={"outputs": LocalDestination(path=self.outputs)}
         )
         self.registries = Registries(self.settings)
+        self.keep_failed_seconds = 0.0
         self._hook: Hook | None = None
         self.broken_claims: list[AssertionError] = []
 
@@ -172,15 +174,21 @@ class Deployment:
         PlanMerge(self.store, self.queue, self.open_source, self.registries.open_sink, owner)(JobId(job_id))
 
     def run_unit(self, unit_id: str, owner: str = "merge-1") -> None:
-        settings = UnitSettings(owner, LEASE_SECONDS, Resources(CpuDevice(), threads=2, chunk_bytes=CHUNK_BYTES))
+        resources = Resources(CpuDevice(), threads=2, chunk_bytes=CHUNK_BYTES)
+        settings = UnitSettings(owner, LEASE_SECONDS, resources, keep_failed_seconds=self.keep_failed_seconds)
         registries = (self.open_source, self.registries.open_sink)
         RunUnit(self.store, self.queue, self.clock, registries, settings)(UnitId(unit_id))
 
     def publish(self, job_id: str, owner: str = "control-1") -> None:
-        Publish(self.store, self.open_source, self.registries.open_sink, owner)(JobId(job_id))
+        publish = Publish(self.store, self.open_source, self.registries.open_sink, owner, keeping=self._keeping)
+        publish(JobId(job_id))
 
     def sweep(self) -> None:
-        Sweep(self.store, self.queue)()
+        Sweep(self.store, self.queue, self._keeping)()
+
+    @property
+    def _keeping(self) -> Keeping:
+        return Keeping(self.clock, self.keep_failed_seconds)
 
     def deliver(self) -> None:
         """Deliver messages, oldest first, until none is left."""

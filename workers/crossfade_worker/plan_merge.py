@@ -9,7 +9,7 @@ from crossfade_core.job import Job, JobId, JobState, Phase, UnitState
 from crossfade_core.messages import PUBLISH, UNIT
 from crossfade_core.ports import JobStore, OpenSink, OpenSource, TaskQueue
 from crossfade_registries.acceptance import check_outputs
-from crossfade_registries.layout import SourcedPlan, plan_spec
+from crossfade_registries.layout import SourcedPlan, merge_digest, plan_spec
 from crossfade_worker.lease import control_lease
 from crossfade_worker.plan_record import new_units, plan_summary
 
@@ -49,13 +49,17 @@ class PlanMerge:
         if state is JobState.CANCELLING:  # that message may have come while we held the lease
             self._queue.send(PUBLISH, job_id)
         elif state is JobState.RUNNING:
-            for unit in self._store.list_units(job_id):
+            units = self._store.list_units(job_id)
+            for unit in units:
                 if unit.state is UnitState.PENDING:
                     self._queue.send(UNIT, unit.id)
+            if all(unit.state is UnitState.DONE for unit in units):  # a retry of what failed while it was published
+                self._queue.send(PUBLISH, job_id)
 
     def _plan(self, job: Job) -> None:
         if job.state is JobState.QUEUED:
-            job = self._store.move_job(job.id, JobState.RUNNING, phase=Phase.PLANNING)
+            phase = Phase.PLANNING if job.plan_summary is None else Phase.MERGING
+            job = self._store.move_job(job.id, JobState.RUNNING, phase=phase)
         if job.state is not JobState.RUNNING or job.plan_summary is not None:
             return
         try:
@@ -64,7 +68,12 @@ class PlanMerge:
             log.warning("job.refused", code=error.code, message=error.message)
             self._store.move_job(job.id, JobState.FAILED, phase=Phase.DONE, error=error.as_record())
             return
-        self._store.save_plan(job.id, plan_summary(sourced), new_units(sourced, len(job.spec.lambdas)))
+        self._store.save_plan(
+            job.id,
+            plan_summary(sourced),
+            new_units(sourced, len(job.spec.lambdas)),
+            merge_digest=merge_digest(job.spec, sourced),
+        )
         log.info("job.planned", units=len(sourced.plan.shards), read_bytes=sourced.plan.read_bytes)
 
     def _check(self, job: Job) -> SourcedPlan:

@@ -1,7 +1,7 @@
 """End a job: publish every output once all units are done, or clean up after a cancel or a failure."""
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import structlog
@@ -11,6 +11,7 @@ from crossfade_core.job import Job, JobId, JobState, Output, OutputState, Phase,
 from crossfade_core.ports import JobStore, OpenSink, OpenSource, Sink, Source
 from crossfade_core.spec import Role
 from crossfade_registries.layout import open_sources
+from crossfade_worker.keeping import Keeping
 from crossfade_worker.lease import CONTROL_LEASE_SECONDS, control_lease
 from crossfade_worker.output_files import stage_output_files
 from crossfade_worker.plan_record import pinned_sources
@@ -27,10 +28,13 @@ class Publish:
         open_source: For the companions copied from a parent.
         open_sink: Where outputs are staged.
         owner: Name of this process, for the job's control lease.
+        keeping: For how long what a failed job has staged is kept.
     """
 
-    def __init__(self, store: JobStore, open_source: OpenSource, open_sink: OpenSink, owner: str) -> None:
-        self._store, self._owner = store, owner
+    def __init__(
+        self, store: JobStore, open_source: OpenSource, open_sink: OpenSink, owner: str, *, keeping: Keeping
+    ) -> None:
+        self._store, self._owner, self._keeping = store, owner, keeping
         self._open_source, self._open_sink = open_source, open_sink
 
     def __call__(self, job_id: JobId) -> None:
@@ -51,7 +55,14 @@ class Publish:
                 self._clean(job)
 
     def _clean(self, job: Job) -> None:
-        """Remove what was staged; a unit still under way writes into nothing, and sends this again when it stops."""
+        """Remove what was staged, unless it is kept for a retry.
+
+        A unit still under way writes into nothing, and sends this again when it stops.
+        """
+        if not self._keeping.is_over(job.staged_until):
+            return
+        if job.staged_until is not None:
+            self._store.forget_staged(job.id)  # first: a retry must not count on what is being removed
         self._discard(job)
         if job.state is JobState.CANCELLING and not self._store.live_leases(job.id):
             self._store.move_job(job.id, JobState.CANCELLED, phase=Phase.DONE)
@@ -72,7 +83,7 @@ class Publish:
                 sink = self._open_sink(job.spec, job.id)
                 sources = opened.enter_context(open_sources(pinned_sources(job), self._open_source))
             except (SourceError, SinkError) as error:
-                self._end(job, JobState.FAILED, error.as_record())
+                self._end(job, JobState.FAILED, [error.as_record()])
                 return
             for output in self._store.list_outputs(job.id):
                 if not self._store.lease_job(job.id, self._owner, CONTROL_LEASE_SECONDS):
@@ -103,12 +114,15 @@ class Publish:
         state = JobState.SUCCEEDED
         if failed:
             state = JobState.FAILED if len(failed) == len(outputs) else JobState.PARTIALLY_SUCCEEDED
-        self._end(job, state, failed[0].error if failed else None)
+        self._end(job, state, [output.error for output in failed if output.error])
 
-    def _end(self, job: Job, state: JobState, error: dict[str, Any] | None) -> None:
-        self._discard(job)  # first: nobody looks after a job that has ended
+    def _end(self, job: Job, state: JobState, errors: Sequence[dict[str, Any]]) -> None:
+        staged_until = self._keeping.until(*errors) if errors else None
+        if staged_until is None:
+            self._discard(job)  # first: nobody looks after a job that has ended
         try:
-            self._store.move_job(job.id, state, phase=Phase.DONE, error=error)
+            error = errors[0] if errors else None
+            self._store.move_job(job.id, state, phase=Phase.DONE, error=error, staged_until=staged_until)
             log.info("job.ended", state=state)
         except IllegalTransition:  # cancelled meanwhile
             self._clean(self._store.get_job(job.id))

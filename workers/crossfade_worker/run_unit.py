@@ -22,6 +22,7 @@ from crossfade_core.plan import ShardPlan
 from crossfade_core.ports import Clock, JobStore, OpenSink, OpenSource, TaskQueue
 from crossfade_engine.merge_shard import Parents, Resources
 from crossfade_registries.layout import open_sources
+from crossfade_worker.keeping import Keeping
 from crossfade_worker.lease import UnitLease
 from crossfade_worker.plan_record import pinned_files, pinned_sources
 from crossfade_worker.stream_shard import Order, stream_shard
@@ -43,6 +44,7 @@ class UnitSettings:
         resources: What to compute with.
         max_deaths: A unit under which so many workers died is taken to kill them; its job fails.
         retry_seconds: How long a unit waits after its first failure; four times as long after each further one.
+        keep_failed_seconds: How long a failed job keeps what it has staged.
     """
 
     owner: str
@@ -50,6 +52,7 @@ class UnitSettings:
     resources: Resources
     max_deaths: int = 3
     retry_seconds: float = 2.0
+    keep_failed_seconds: float = 0.0
 
 
 class RunUnit:
@@ -66,6 +69,7 @@ class RunUnit:
         self._store, self._queue, self._clock = store, queue, clock
         self._open_source, self._open_sink = registries
         self._settings = settings
+        self._keeping = Keeping(clock, settings.keep_failed_seconds)
 
     def __call__(self, unit_id: UnitId) -> None:
         """Claim the unit and run it, or first one of a job that is more urgent; then the message is sent again.
@@ -139,7 +143,9 @@ class RunUnit:
             return
         self._store.release_unit(unit.id, unit.fence)
         with contextlib.suppress(IllegalTransition):  # cancelled, or failed by another unit
-            self._store.move_job(job.id, JobState.FAILED, phase=Phase.DONE, error=error.as_record())
+            record = error.as_record()
+            staged_until = self._keeping.until(record)
+            self._store.move_job(job.id, JobState.FAILED, phase=Phase.DONE, error=record, staged_until=staged_until)
             log.warning("job.failed", unit=unit.id, code=error.code, message=error.message)
         self._queue.send(PUBLISH, job.id)
 

@@ -10,6 +10,7 @@ from crossfade_stores.clock import SystemClock
 from crossfade_stores.engine import create_store_engine
 from crossfade_stores.job_store import SqlJobStore
 from crossfade_stores.queue import CeleryTaskQueue
+from crossfade_worker.keeping import Keeping
 from crossfade_worker.plan_merge import PlanMerge
 from crossfade_worker.publish import Publish
 from crossfade_worker.settings import WorkerSettings
@@ -38,12 +39,14 @@ class Runtime:
     @functools.cached_property
     def publish(self) -> Publish:
         """Return the publisher."""
-        return Publish(self.store, self.registries.open_source, self.registries.open_sink, self.owner)
+        return Publish(
+            self.store, self.registries.open_source, self.registries.open_sink, self.owner, keeping=self._keeping
+        )
 
     @functools.cached_property
     def sweep(self) -> Sweep:
         """Return the sweep."""
-        return Sweep(self.store, self.queue)
+        return Sweep(self.store, self.queue, self._keeping)
 
     @functools.cached_property
     def run_unit(self) -> "RunUnit":
@@ -63,8 +66,13 @@ class Runtime:
                 resources,
                 max_deaths=self.settings.max_deaths,
                 retry_seconds=self.settings.retry_seconds,
+                keep_failed_seconds=self.settings.keep_failed_seconds,
             ),
         )
+
+    @property
+    def _keeping(self) -> Keeping:
+        return Keeping(self.clock, self.settings.keep_failed_seconds)
 
 
 @functools.cache

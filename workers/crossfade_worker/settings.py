@@ -21,6 +21,7 @@ class WorkerSettings(RegistrySettings, BaseSettings):
         max_deaths: How many workers may die under a unit before its job fails; raise it where machines are often taken
             away.
         retry_seconds: How long a unit waits after its first failure; four times as long after each further one.
+        keep_failed_seconds: How long a failed job keeps what its units have staged, for a retry; 0 for not at all.
         threads: How many threads stream a unit; 0 for two a core.
         device: Where tensors are computed.
     """
@@ -34,6 +35,7 @@ class WorkerSettings(RegistrySettings, BaseSettings):
     grace_seconds: float = Field(default=10, ge=0.1, le=3600)
     max_deaths: int = Field(default=3, ge=1, le=1000)
     retry_seconds: float = Field(default=2, ge=0.1, le=60)
+    keep_failed_seconds: float = Field(default=24 * 3600, ge=0, le=90 * 24 * 3600)
     threads: int = Field(default=0, ge=0, le=256)
     device: Literal["auto", "cpu", "cuda"] = "auto"
 

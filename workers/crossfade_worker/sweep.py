@@ -9,6 +9,7 @@ from crossfade_core.errors import DeadlineExceeded, IllegalTransition
 from crossfade_core.job import Job, JobState, Phase, UnitState
 from crossfade_core.messages import PLAN, PUBLISH, UNIT
 from crossfade_core.ports import JobStore, TaskQueue
+from crossfade_worker.keeping import Keeping
 
 IDLE_SECONDS: Final = 30.0
 """A job untouched for so long has lost its message, or waits behind others; one message more does no harm."""
@@ -17,10 +18,17 @@ log = structlog.get_logger()
 
 
 class Sweep:
-    """Sends again from the store; changes nothing but dead leases, so that two sweepers at once do no harm."""
+    """Sends again from the store; ends what is overdue and takes dead leases, so that two sweepers at once do no harm.
 
-    def __init__(self, store: JobStore, queue: TaskQueue, idle_seconds: float = IDLE_SECONDS) -> None:
-        self._store, self._queue, self._idle_seconds = store, queue, idle_seconds
+    Args:
+        store: The truth.
+        queue: Where messages are sent again.
+        keeping: For how long the staged shards of an overdue job are kept.
+        idle_seconds: A job untouched for so long is sent again.
+    """
+
+    def __init__(self, store: JobStore, queue: TaskQueue, keeping: Keeping, idle_seconds: float = IDLE_SECONDS) -> None:
+        self._store, self._queue, self._keeping, self._idle_seconds = store, queue, keeping, idle_seconds
 
     def __call__(self) -> None:
         """Look once.
@@ -36,6 +44,9 @@ class Sweep:
             self._queue.send(UNIT, unit.id)
         for job in self._store.overdue_jobs():
             self._fail_overdue(job)
+        for job in self._store.staged_jobs(self._idle_seconds):
+            self._queue.send(PUBLISH, job.id)
+            self._store.touch_job(job.id)
         for job in self._store.idle_jobs(self._idle_seconds):
             self._resend(job)
             self._store.touch_job(job.id)
@@ -47,7 +58,9 @@ class Sweep:
             deadline_seconds=job.spec.deadline_seconds,
         )
         with contextlib.suppress(IllegalTransition):  # it ended, or was cancelled, meanwhile
-            self._store.move_job(job.id, JobState.FAILED, phase=Phase.DONE, error=error.as_record())
+            record = error.as_record()
+            staged_until = self._keeping.until(record)
+            self._store.move_job(job.id, JobState.FAILED, phase=Phase.DONE, error=record, staged_until=staged_until)
             log.warning("job.failed", job_id=job.id, code=error.code, message=error.message)
         self._queue.send(PUBLISH, job.id)
 

@@ -13,6 +13,7 @@ from anyio import sleep, to_thread
 from fastapi import APIRouter, Header, Request
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
+from crossfade_api.auth import Reader
 from crossfade_api.dependencies import Adapters, AdaptersDep, ExistingJob
 from crossfade_api.problems import documented
 from crossfade_api.views import ProgressView
@@ -41,11 +42,12 @@ router = APIRouter(prefix="/v1/merges", tags=["events"])
                 }
             },
         },
-        **documented(401, 404, 422, 503),
+        **documented(401, 403, 404, 422, 503),
     },
 )
 async def stream_merge_events(
     request: Request,
+    _: Reader,
     job: ExistingJob,
     adapters: AdaptersDep,
     last_event_id: Annotated[
@@ -89,9 +91,8 @@ class _Follower:
         if events:
             self._after = events[-1].sequence
         self.behind = len(events) == PAGE
-        self.ended = any(event.type in TERMINAL_EVENTS for event in events) or (
-            job.state in TERMINAL and not self.behind
-        )
+        has_ended = job.state in TERMINAL or bool(events and events[-1].type in TERMINAL_EVENTS)
+        self.ended = has_ended and not self.behind  # an end that a retry followed is none
         return [*progress, *map(_message, events)]
 
     def _progress(self, job: Job) -> list[ServerSentEvent]:

@@ -1,12 +1,13 @@
-"""Submit, show, list and cancel merge jobs."""
+"""Submit, show, list, cancel and retry merge jobs."""
 
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 
+from crossfade_api.auth import Canceller, Reader, Submitter
 from crossfade_api.dependencies import JOB_ID_PATTERN, Adapters, AdaptersDep, ExistingJob
 from crossfade_api.problems import documented
-from crossfade_api.submission import cancel_job, submit_job
+from crossfade_api.submission import cancel_job, retry_job, submit_job
 from crossfade_api.views import JobListView, JobView, LinksView
 from crossfade_core.job import Job, JobId, JobState
 from crossfade_core.spec import MergeSpec
@@ -22,32 +23,39 @@ router = APIRouter(prefix="/v1/merges", tags=["merges"])
     operation_id="submit_merge",
     summary="Submit a merge job",
     responses={
+        200: {"model": JobView, "description": "An earlier job has made the same, and its outputs stand: that one."},
         202: {
-            "description": "Accepted: the job is stored and will be run.",
+            "description": "Accepted: the job is stored and will be run; or an earlier one makes the same.",
             "headers": {"Location": {"description": "Path of the job.", "schema": {"type": "string"}}},
         },
-        **documented(401, 409, 413, 422, 503),
+        **documented(401, 403, 409, 413, 422, 429, 503),
     },
 )
-def submit_merge(spec: MergeSpec, response: Response, adapters: AdaptersDep) -> JobView:
+def submit_merge(spec: MergeSpec, response: Response, adapters: AdaptersDep, caller: Submitter) -> JobView:
     """Check a spec against the sources' headers and the destination, and accept it.
 
     Both sources are opened and planned before the answer, from their headers alone: a pair that does not fit is refused
     here (422, every reason named), as is an output that would meet something at the destination (409).
+
+    The same spec of the same files is computed once: where a job makes the same, or has made it and its outputs still
+    stand, that job is the answer, with `reused` true. `fresh` makes it again.
     """
-    job = submit_job(spec, adapters)
-    response.headers["Location"] = LinksView.of(job).self
-    return _show(job, adapters)
+    accepted = submit_job(spec, caller, adapters)
+    response.headers["Location"] = LinksView.of(accepted.job).self
+    if accepted.job.state is JobState.SUCCEEDED:
+        response.status_code = 200
+    return _show(accepted.job, adapters, is_reused=accepted.is_reused)
 
 
-@router.get("/{job_id}", operation_id="get_merge", summary="Show one job", responses=documented(401, 404, 503))
-def get_merge(job: ExistingJob, adapters: AdaptersDep) -> JobView:
+@router.get("/{job_id}", operation_id="get_merge", summary="Show one job", responses=documented(401, 403, 404, 503))
+def get_merge(_: Reader, job: ExistingJob, adapters: AdaptersDep) -> JobView:
     """Show a job with its progress and its outputs, each with its files and their SHA-256 once published."""
     return _show(job, adapters)
 
 
-@router.get("", operation_id="list_merges", summary="List jobs", responses=documented(401, 422, 503))
+@router.get("", operation_id="list_merges", summary="List jobs", responses=documented(401, 403, 422, 503))
 def list_merges(
+    _: Reader,
     adapters: AdaptersDep,
     state: Annotated[JobState | None, Query(description="Only jobs in this state.")] = None,
     limit: Annotated[int, Query(ge=1, le=MAX_PAGE, description="Jobs on a page.")] = 50,
@@ -67,9 +75,9 @@ def list_merges(
     status_code=202,
     operation_id="cancel_merge",
     summary="Cancel a job",
-    responses=documented(401, 404, 409, 503),
+    responses=documented(401, 403, 404, 409, 503),
 )
-def cancel_merge(job: ExistingJob, adapters: AdaptersDep) -> JobView:
+def cancel_merge(_: Canceller, job: ExistingJob, adapters: AdaptersDep) -> JobView:
     """Cancel a job: a queued one at once, a running one as soon as its workers notice (state CANCELLING until then).
 
     Cancelling again while it is CANCELLING is no error; a job that has ended refuses (409). Nothing of it is published.
@@ -77,6 +85,23 @@ def cancel_merge(job: ExistingJob, adapters: AdaptersDep) -> JobView:
     return _show(cancel_job(job, adapters), adapters)
 
 
-def _show(job: Job, adapters: Adapters) -> JobView:
+@router.post(
+    "/{job_id}/retry",
+    status_code=202,
+    operation_id="retry_merge",
+    summary="Retry a failed job",
+    responses=documented(401, 403, 404, 409, 503),
+)
+def retry_merge(caller: Submitter, job: ExistingJob, adapters: AdaptersDep) -> JobView:
+    """Queue a job again that FAILED or PARTIALLY_SUCCEEDED, under its own id; what it has published stays.
+
+    Until `staged_until` its finished units are kept; afterwards they are made again. A job in another state refuses
+    (409). Its deadline begins anew.
+    """
+    return _show(retry_job(job, caller, adapters), adapters)
+
+
+def _show(job: Job, adapters: Adapters, *, is_reused: bool = False) -> JobView:
     store = adapters.store
-    return JobView.of(job, store.list_outputs(job.id), store.progress(job.id), adapters.clock.now())
+    outputs, progress = store.list_outputs(job.id), store.progress(job.id)
+    return JobView.of(job, outputs, progress, adapters.clock.now(), is_reused=is_reused)

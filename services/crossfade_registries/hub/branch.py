@@ -10,6 +10,8 @@ from huggingface_hub.hf_api import RepoFile
 
 from crossfade_core.errors import OutputExists, OutputMoved, OutputNameUnsafe
 from crossfade_core.lineage import LINEAGE_FILE
+from crossfade_core.model_card import CARD_FILE
+from crossfade_core.ports import StagedFile
 from crossfade_registries.hub.client import HUB_ERRORS, sink_error
 from crossfade_registries.hub.places import HubPlace
 from crossfade_registries.retrying import Patience, retried
@@ -27,6 +29,11 @@ class HeldFile:
     size_bytes: int
     oid: str
 
+    def is_of(self, staged: StagedFile) -> bool:
+        """Tell whether it has that size, and that SHA-256 where the Hub states one."""
+        is_large = len(self.oid) == len(staged.sha256)
+        return self.size_bytes == staged.size_bytes and (not is_large or self.oid == staged.sha256)
+
 
 @dataclass(frozen=True)
 class Head:
@@ -34,6 +41,12 @@ class Head:
 
     commit: str
     files: Mapping[str, HeldFile]
+
+    def consists_of(self, files: Mapping[str, StagedFile]) -> bool:
+        """Tell whether it holds these files, as far as the Hub tells; a model card may have been edited."""
+        return self.files.keys() == files.keys() and all(
+            held.is_of(files[path]) for path, held in self.files.items() if path != CARD_FILE
+        )
 
 
 class HubBranches:

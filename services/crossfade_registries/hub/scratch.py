@@ -10,6 +10,7 @@ import tempfile
 from pathlib import Path
 
 from crossfade_core.errors import ScratchTooSmall, SinkUnavailable
+from crossfade_registries.disk_refusal import disk_refusal
 from crossfade_registries.turn import Turn
 
 
@@ -67,10 +68,7 @@ class Scratch:
             raise self._refused(error) from error
 
     def _refused(self, error: OSError) -> SinkUnavailable:
-        return SinkUnavailable(
-            f"scratch {self._folder}: {error.strerror}; make room, or let scratch be another folder",
-            scratch=str(self._folder),
-        )
+        return disk_refusal(error, f"scratch {self._folder}: {error.strerror}", scratch=str(self._folder))
 
 
 class ScratchFile:
@@ -115,7 +113,8 @@ class ScratchFile:
             while done < len(buffer):
                 done += self._file.write(buffer[done:]) or 0
         except OSError as error:
-            raise SinkUnavailable(f"scratch {self._folder}: {error.strerror}", scratch=str(self._folder)) from error
+            folder = str(self._folder)
+            raise disk_refusal(error, f"scratch {folder}: {error.strerror}", scratch=folder) from error
         self.written_bytes += done
 
     def sending(self) -> contextlib.AbstractContextManager[None]:

@@ -134,6 +134,16 @@ class HubSink:
         self._staged.pop(place, None)
         return place.uri(made)
 
+    def holds(self, name: str, files: Mapping[str, StagedFile]) -> bool:
+        """Tell whether the branch has these files: what is large by SHA-256, the rest but the card by size.
+
+        Raises:
+            OutputNameUnsafe: The destination makes no repository or branch of such a name.
+            SinkError: The Hub refused, or is away.
+        """
+        head = self._branches.head(place_of(self._destination, name))
+        return head is not None and head.consists_of(files)
+
     def discard(self) -> None:
         """Forget what this object holds. Nothing is removed from the Hub, and nothing staged there was ever visible."""
         self._staged.clear()

@@ -13,6 +13,7 @@ A rename keeps the inode, so after a crash the commit file tells whether what st
 
 import contextlib
 import errno
+import hashlib
 import os
 import shutil
 from collections.abc import Iterator, Mapping
@@ -24,6 +25,7 @@ from crossfade_core.job import JobId
 from crossfade_core.lineage import LINEAGE_FILE
 from crossfade_core.ports import StagedFile
 from crossfade_core.spec import check_output_name
+from crossfade_registries.disk_refusal import disk_refusal
 from crossfade_registries.local.folders import descend, exists, write_synced
 from crossfade_registries.local.rename import exchange, rename_exclusive
 from crossfade_registries.local.writer import LocalFileWriter
@@ -109,6 +111,28 @@ class LocalSink:
                 os.fsync(parent)
         return (self._folder / name).as_uri()
 
+    def holds(self, name: str, files: Mapping[str, StagedFile]) -> bool:
+        """Tell whether the published output consists of these files by name, size, and the content of its lineage.
+
+        Raises:
+            OutputNameUnsafe: The name leads through a symbolic link.
+            SinkUnavailable: The destination refused.
+        """
+        _safe(name)
+        expected = {file: staged.size_bytes for file, staged in files.items()}
+        with (
+            self._errors(name),
+            self._root() as root,
+            contextlib.suppress(FileNotFoundError),
+            descend(root, name.split("/"), create=False) as output,
+        ):
+            if _sizes(output) != expected:
+                return False
+            lineage = os.open(LINEAGE_FILE, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=output)
+            with open(lineage, "rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest() == files[LINEAGE_FILE].sha256
+        return False
+
     def discard(self) -> None:
         """Remove everything this job has staged."""
         with self._errors(STAGING), self._root() as root, contextlib.suppress(FileNotFoundError):
@@ -172,7 +196,7 @@ class LocalSink:
                 output=name,
             ) from error
         except OSError as error:
-            raise SinkUnavailable(f"{self._folder / name}: {error.strerror}", output=name) from error
+            raise disk_refusal(error, f"{self._folder / name}: {error.strerror}", output=name) from error
 
 
 def _safe(name: str) -> None:
@@ -213,12 +237,16 @@ def _is_published(root: int, job: int, name: str) -> bool:
     return ours == str(there.st_ino)
 
 
+def _sizes(folder: int) -> dict[str, int]:
+    with os.scandir(folder) as entries:
+        return {entry.name: entry.stat(follow_symlinks=False).st_size for entry in entries}
+
+
 def _seal(job: int, name: str, files: Mapping[str, StagedFile]) -> None:
     """Hold what is staged against `files`, make it durable, and note which folder it is."""
     expected = {file: staged.size_bytes for file, staged in files.items()}
     with descend(job, [_flat(name)], create=True) as staged:
-        with os.scandir(staged) as entries:
-            found = {entry.name: entry.stat(follow_symlinks=False).st_size for entry in entries}
+        found = _sizes(staged)
         wrong = [
             f"{file}: {expected.get(file, 'no')} bytes expected, {found.get(file, 'none')} found"
             for file in sorted(found.keys() | expected.keys())

@@ -11,6 +11,7 @@ import os
 import secrets
 
 from crossfade_core.errors import SinkUnavailable
+from crossfade_registries.disk_refusal import disk_refusal
 from crossfade_registries.local.folders import descend
 
 DIRECT_BLOCK_BYTES = 4096
@@ -102,6 +103,6 @@ class LocalFileWriter:
         return on
 
     def _refused(self, error: OSError) -> SinkUnavailable:
-        return SinkUnavailable(
-            f"{self._file}: writing failed after {self._written} bytes: {error.strerror}", file=self._file
+        return disk_refusal(
+            error, f"{self._file}: writing failed after {self._written} bytes: {error.strerror}", file=self._file
         )

@@ -34,15 +34,21 @@ class OutputFolder:
         """Return the names of the files that stand there, complete or not."""
         return self.bucket.children(self.prefix)[0]
 
-    def holds(self, job_id: JobId, files: Mapping[str, StagedFile]) -> bool:
+    def is_published(self, job_id: JobId, files: Mapping[str, StagedFile]) -> bool:
         """Whether the job has published these files there: its lineage, always the last, is theirs."""
-        expected = files.get(LINEAGE_FILE)
         standing = self.bucket.head(self.prefix + LINEAGE_FILE)
-        if expected is None or standing is None:
-            return False
-        if standing.job != job_id or standing.size_bytes != expected.size_bytes:
-            return False
-        return hashlib.sha256(self.bucket.read(self.prefix + LINEAGE_FILE) or b"").hexdigest() == expected.sha256
+        return standing is not None and standing.job == job_id and self._has_lineage_of(files)
+
+    def holds(self, files: Mapping[str, StagedFile]) -> bool:
+        """Whether these files stand there, by name and size, with the lineage that tells of them."""
+        sizes = {file: staged.size_bytes for file, staged in files.items()}
+        standing = {key: size for key, size in self.bucket.sizes(self.prefix).items() if "/" not in key}
+        return standing == sizes and self._has_lineage_of(files)
+
+    def _has_lineage_of(self, files: Mapping[str, StagedFile]) -> bool:
+        expected = files.get(LINEAGE_FILE)
+        content = self.bucket.read(self.prefix + LINEAGE_FILE)
+        return expected is not None and hashlib.sha256(content or b"").hexdigest() == expected.sha256
 
     def check_writable_over(self, job_id: JobId, *, overwrite: bool) -> None:
         """Refuse to write where something stands that is not the job's own, nor an earlier output to replace.

@@ -116,7 +116,7 @@ class Publication:
         try:
             return self._bucket.put(self._key(file), content, job=self._job_id, only_if_absent=True)
         except OutputMoved:
-            if not self._folder.holds(self._job_id, self._files):
+            if not self._folder.is_published(self._job_id, self._files):
                 raise
             return {}  # this job put it there, and the first answer was lost
 

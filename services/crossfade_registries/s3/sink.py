@@ -114,14 +114,18 @@ class S3Sink:
             StagedFileCorrupted: The store holds other bytes than were written; they are deleted.
         """
         folder = self._folder(name)
-        if not folder.holds(self._job_id, files):
+        if not folder.is_published(self._job_id, files):
             publication = Publication(folder, self._staging, self._job_id, files=files)
             self._claim(folder)
-            if not folder.holds(self._job_id, files):  # else another process of this job was quicker
+            if not folder.is_published(self._job_id, files):  # else another process of this job was quicker
                 publication.clear()
                 publication.write()
         self._claims.release(name)
         return folder.uri
+
+    def holds(self, name: str, files: Mapping[str, StagedFile]) -> bool:
+        """Tell whether the output's own keys are these files by name, size, and the content of its lineage."""
+        return self._folder(name).holds(files)
 
     def discard(self) -> None:
         """Abort this job's uploads and remove everything it has staged, also what a commit left half written."""

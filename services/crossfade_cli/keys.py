@@ -1,0 +1,63 @@
+"""The commands that manage a service's API keys."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+
+import typer
+
+from crossfade_cli.client import Client
+from crossfade_cli.printing import print_json, print_line
+from crossfade_cli.tables import print_keys
+
+
+def create(
+    client: Client,
+    name: str,
+    *,
+    scopes: Sequence[str] | None,
+    max_jobs: int | None,
+    expires_days: float | None,
+    as_json: bool,
+) -> None:
+    """Make a key; print its secret alone on standard output.
+
+    Raises:
+        CrossfadeError: The service is away or refused.
+    """
+    asked: dict[str, object] = {"name": name, "max_jobs": max_jobs}
+    if scopes:
+        asked["scopes"] = list(scopes)
+    if expires_days is not None:
+        asked["expires_at"] = (datetime.now(UTC) + timedelta(days=expires_days)).isoformat()
+    key = client.create_key(asked)
+    if as_json:
+        print_json(key.as_json())
+        return
+    print_line(f"key {key.name} may {', '.join(key.scopes)}; its secret, shown this once:")
+    typer.echo(key.secret)
+
+
+def list_all(client: Client, *, as_json: bool) -> None:
+    """Print all keys by name.
+
+    Raises:
+        CrossfadeError: The service is away or refused.
+    """
+    keys = client.list_keys()
+    if as_json:
+        print_json(keys.as_json())
+    else:
+        print_keys(keys.items)
+
+
+def revoke(client: Client, name: str, *, as_json: bool) -> None:
+    """Revoke a key.
+
+    Raises:
+        CrossfadeError: The service is away or refused.
+    """
+    key = client.revoke_key(name)
+    if as_json:
+        print_json(key.as_json())
+    else:
+        typer.echo(f"key {key.name} is revoked")

@@ -1,0 +1,65 @@
+"""The store's side of retries: a failed job goes back to the queue, with the units whose staged shards are kept."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any, cast
+
+from sqlalchemy import CursorResult, select, update
+
+from crossfade_core.job import Job, JobId, JobState, OutputState, Phase, UnitState, check_retry
+from crossfade_stores.job_rows import append_event, lock_job
+from crossfade_stores.job_submissions import deadline
+from crossfade_stores.tables import JobRow, OutputRow, UnitRow
+from crossfade_stores.transactions import StoreSide
+
+
+class JobRetries(StoreSide):
+    """The retrying side of the job store; see `crossfade_core.ports.JobStore` for what each method promises."""
+
+    def retry_job(self, job_id: JobId) -> Job:
+        """Queue a failed job again.
+
+        Raises:
+            IllegalTransition: It has not failed.
+            JobNotFound: There is no such job.
+        """
+        now = self._clock.now()
+        with self._transactions.write() as session:
+            job = lock_job(session, job_id)
+            check_retry(job.state)
+            is_kept = job.staged_until is not None
+            job.state, job.phase, job.error = JobState.QUEUED, Phase.WAITING, None
+            job.started_at = job.finished_at = job.staged_until = None
+            spec = job.as_job().spec
+            job.deadline_at = deadline(spec, now)
+            session.execute(
+                update(OutputRow)
+                .where(OutputRow.job_id == job_id, OutputRow.state == OutputState.FAILED)
+                .values(state=OutputState.PENDING, error=None)
+            )
+            own = update(UnitRow).where(UnitRow.job_id == job_id).execution_options(synchronize_session=False)
+            session.execute(own.values(failures=0, deaths=0, not_before=None))
+            done = own.where(UnitRow.state == UnitState.DONE)
+            if not is_kept:
+                session.execute(done.values(state=UnitState.PENDING, bytes_done=0, result=None))
+            kept = cast("CursorResult[Any]", session.execute(done.values(state=UnitState.DONE))).rowcount
+            data = {"state": job.state, "phase": job.phase, "units_kept": kept}
+            append_event(session, job, "job.retried", data, now)
+            return job.as_job()
+
+    def staged_jobs(self, idle_seconds: float, limit: int = 100) -> Sequence[Job]:
+        """Return jobs that have kept what they staged for long enough, and that nobody is about to clean."""
+        now = self._clock.now()
+        idle = JobRow.updated_at <= now - timedelta(seconds=idle_seconds)
+        query = select(JobRow).where(JobRow.staged_until <= now, idle)
+        with self._transactions.read() as session:
+            return [row.as_job() for row in session.scalars(query.order_by(JobRow.staged_until).limit(limit))]
+
+    def forget_staged(self, job_id: JobId) -> None:
+        """Note that nothing staged is kept.
+
+        Raises:
+            JobNotFound: There is no such job.
+        """
+        with self._transactions.write() as session:
+            lock_job(session, job_id).staged_until = None

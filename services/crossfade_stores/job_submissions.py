@@ -1,0 +1,104 @@
+"""The store's door: a job comes in once, however often and at what moments the same is submitted."""
+
+import secrets
+from datetime import datetime, timedelta
+from typing import Final
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from crossfade_core.errors import AlreadyUnderWay, QueueLimitReached
+from crossfade_core.job import TERMINAL, Job, JobId, JobState, OutputState, Phase
+from crossfade_core.keys import KeyId
+from crossfade_core.ports import Submission
+from crossfade_core.spec import MergeSpec, spec_digest
+from crossfade_stores.job_rows import append_event
+from crossfade_stores.tables import JobRow, KeyRow, OutputRow
+from crossfade_stores.transactions import StoreSide
+
+UNFINISHED: Final = [state for state in JobState if state not in TERMINAL]
+_UNDER_WAY: Final = (JobState.QUEUED, JobState.RUNNING)
+
+
+class JobSubmissions(StoreSide):
+    """The submitting side of the job store; see `crossfade_core.ports.JobStore` for what each method promises."""
+
+    def create_job(self, spec: MergeSpec, submission: Submission | None = None) -> Job:
+        """Store a new job, its outputs and its first event.
+
+        Raises:
+            AlreadyUnderWay: An unfinished job makes the same.
+            QueueLimitReached: The key has as many unfinished jobs as it may have.
+        """
+        now, submission = self._clock.now(), submission or Submission()
+        job = JobRow(
+            id=JobId(new_id("job", now)),
+            state=JobState.QUEUED,
+            phase=Phase.WAITING,
+            spec=spec.model_dump(mode="json"),
+            spec_digest=spec_digest(spec),
+            created_at=now,
+            updated_at=now,
+            deadline_at=deadline(spec, now),
+            priority=spec.priority,
+            submitted_by=submission.submitted_by,
+            merge_digest=submission.merge_digest,
+            last_sequence=0,
+        )
+        names = spec.output_names(job.id)
+        with self._transactions.write() as session:
+            if submission.merge_digest is not None and not submission.is_fresh:
+                _check_first(session, submission.merge_digest)
+            if submission.key_id is not None:
+                _check_limit(session, submission.key_id)
+            session.add(job)
+            session.flush()
+            session.add_all(
+                OutputRow(job_id=job.id, position=position, lam=lam, name=name, state=OutputState.PENDING, files={})
+                for position, (lam, name) in enumerate(zip(spec.lambdas, names, strict=True))
+            )
+            append_event(session, job, "job.queued", {"state": job.state, "phase": job.phase}, now)
+            return job.as_job()
+
+    def find_merge(self, merge_digest: str) -> Job | None:
+        """Return the newest job of a merge digest that is under way or has succeeded."""
+        standing = (*_UNDER_WAY, JobState.SUCCEEDED)
+        query = select(JobRow).where(JobRow.merge_digest == merge_digest, JobRow.state.in_(standing))
+        with self._transactions.read() as session:
+            row = session.scalar(query.order_by(JobRow.id.desc()).limit(1))
+            return None if row is None else row.as_job()
+
+
+def new_id(kind: str, now: datetime) -> str:
+    """Return an id that sorts by age: milliseconds since 1970 in 12 hex digits, then 16 random ones."""
+    return f"{kind}-{int(now.timestamp() * 1000):012x}{secrets.token_hex(8)}"
+
+
+def deadline(spec: MergeSpec, now: datetime) -> datetime | None:
+    """Return when a job that begins to wait at `now` must have ended."""
+    return None if spec.deadline_seconds is None else now + timedelta(seconds=spec.deadline_seconds)
+
+
+def _check_first(session: Session, merge_digest: str) -> None:
+    if session.get_bind().dialect.name == "postgresql":
+        # Of two submissions at once, each would see no other; on SQLite a writer is alone anyway.
+        session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(merge_digest, 0))))
+    query = select(JobRow.id).where(JobRow.merge_digest == merge_digest, JobRow.state.in_(_UNDER_WAY)).limit(1)
+    twin = session.scalar(query)
+    if twin is not None:
+        raise AlreadyUnderWay(f"job {twin} makes the same; follow that one, or set fresh to make it again", job=twin)
+
+
+def _check_limit(session: Session, key_id: KeyId) -> None:
+    key = session.get(KeyRow, key_id, with_for_update=True)  # so that two submissions at once are counted in turn
+    if key is None or key.max_jobs is None:
+        return
+    own = select(func.count()).select_from(JobRow)
+    unfinished = session.scalar(own.where(JobRow.submitted_by == key.name, JobRow.state.in_(UNFINISHED))) or 0
+    if unfinished >= key.max_jobs:
+        raise QueueLimitReached(
+            f"key {key.name!r} has {unfinished} unfinished jobs and may have {key.max_jobs}; wait for one to end, "
+            "cancel one, or ask the operator for more",
+            unfinished=unfinished,
+            max_jobs=key.max_jobs,
+        )

@@ -1,0 +1,78 @@
+"""API keys on SQL: each by its digest. A secret leaves here once, when its key is made."""
+
+import hmac
+from collections.abc import Sequence
+
+from sqlalchemy import Engine, select
+from sqlalchemy.exc import IntegrityError
+
+from crossfade_core.errors import KeyNameTaken, KeyNotFound
+from crossfade_core.keys import RESERVED_NAMES, ApiKey, key_id_of, new_secret, secret_digest
+from crossfade_core.ports import Clock, NewKey
+from crossfade_stores.tables import KeyRow
+from crossfade_stores.transactions import StoreSide, Transactions
+
+
+class SqlKeyStore(StoreSide):
+    """The key store on SQLite or PostgreSQL; see `crossfade_core.ports.KeyStore` for what each method promises."""
+
+    def __init__(self, engine: Engine, clock: Clock) -> None:
+        super().__init__(Transactions(engine), clock)
+
+    def create_key(self, new: NewKey) -> tuple[ApiKey, str]:
+        """Store a key and return it with its secret.
+
+        Raises:
+            KeyNameTaken: The name is another key's, also a revoked one's, or the service's own.
+        """
+        key_id, secret = new_secret()
+        row = KeyRow(
+            id=key_id,
+            name=new.name,
+            digest=secret_digest(secret),
+            scopes=sorted(new.scopes),
+            max_jobs=new.max_jobs,
+            created_at=self._clock.now(),
+            expires_at=new.expires_at,
+            revoked_at=None,
+        )
+        taken = KeyNameTaken(f"the name {new.name!r} is taken; names are not used again, choose another", name=new.name)
+        if new.name in RESERVED_NAMES:
+            raise taken
+        try:
+            with self._transactions.write() as session:
+                session.add(row)
+                session.flush()
+                return row.as_key(), secret
+        except IntegrityError:
+            raise taken from None
+
+    def find_key(self, secret: str) -> ApiKey | None:
+        """Return the key of a secret if it is active."""
+        key_id = key_id_of(secret)
+        if key_id is None:
+            return None
+        with self._transactions.read() as session:
+            row = session.get(KeyRow, key_id)
+            if row is None or not hmac.compare_digest(row.digest, secret_digest(secret)):
+                return None
+            key = row.as_key()
+        return key if key.is_active(self._clock.now()) else None
+
+    def list_keys(self) -> Sequence[ApiKey]:
+        """Return all keys by name, revoked and expired ones too."""
+        with self._transactions.read() as session:
+            return [row.as_key() for row in session.scalars(select(KeyRow).order_by(KeyRow.name))]
+
+    def revoke_key(self, name: str) -> ApiKey:
+        """Revoke a key for good; one that is revoked keeps the time it was.
+
+        Raises:
+            KeyNotFound: There is no such key.
+        """
+        with self._transactions.write() as session:
+            row = session.scalar(select(KeyRow).where(KeyRow.name == name).with_for_update())
+            if row is None:
+                raise KeyNotFound(f"there is no key {name!r}; GET /v1/keys lists those there are", name=name)
+            row.revoked_at = row.revoked_at or self._clock.now()
+            return row.as_key()

@@ -1,0 +1,92 @@
+"""API keys: a secret opens what its key may do, until it expires or is revoked, and is kept nowhere."""
+
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import text
+
+from crossfade_core.errors import KeyNameTaken, KeyNotFound, QueueLimitReached
+from crossfade_core.job import JobState, Phase
+from crossfade_core.keys import Scope
+from crossfade_core.ports import NewKey, Submission
+from crossfade_stores.job_store import SqlJobStore
+from crossfade_stores.key_store import SqlKeyStore
+
+READ = frozenset({Scope.READ})
+
+
+@pytest.fixture
+def keys(engine, clock):
+    return SqlKeyStore(engine, clock)
+
+
+def test_secret_finds_its_key_and_no_other_text_does(keys):
+    key, secret = keys.create_key(NewKey("alice", READ, max_jobs=3))
+    other, _ = keys.create_key(NewKey("bob", READ))
+    assert keys.find_key(secret) == key
+    assert (key.name, key.scopes, key.max_jobs) == ("alice", READ, 3)
+    for wrong in ("", secret[:-1], secret + "x", secret.replace(key.id, other.id), secret[:-1] + "\n", "crossfade__"):
+        assert keys.find_key(wrong) is None
+
+
+def test_no_table_holds_a_secret(keys, engine):
+    _, secret = keys.create_key(NewKey("alice", READ))
+    with engine.connect() as connection:
+        rows = connection.execute(text("select * from api_keys")).all()
+    assert secret.rpartition("_")[2] not in str(rows)
+
+
+def test_key_opens_nothing_from_when_it_expires(keys, clock):
+    key, secret = keys.create_key(NewKey("alice", READ, expires_at=clock.now() + timedelta(days=1)))
+    clock.advance(24 * 3600 - 1)
+    assert keys.find_key(secret) == key
+    clock.advance(1)
+    assert keys.find_key(secret) is None
+
+
+def test_revoked_key_opens_nothing_and_stays_listed(keys, clock):
+    _, secret = keys.create_key(NewKey("alice", READ))
+    revoked_at = clock.now()
+    assert keys.revoke_key("alice").revoked_at == revoked_at
+    clock.advance(5)
+    assert keys.revoke_key("alice").revoked_at == revoked_at
+    assert keys.find_key(secret) is None
+    assert [key.name for key in keys.list_keys()] == ["alice"]
+
+
+@pytest.mark.parametrize("name", ["alice", "local", "operator"])
+def test_name_is_never_given_twice(keys, name):
+    keys.create_key(NewKey("alice", READ))
+    keys.revoke_key("alice")
+    with pytest.raises(KeyNameTaken, match=name):
+        keys.create_key(NewKey(name, READ))
+
+
+def test_unknown_key_cannot_be_revoked(keys):
+    with pytest.raises(KeyNotFound, match="nobody"):
+        keys.revoke_key("nobody")
+
+
+def test_key_has_no_more_unfinished_jobs_than_it_may(keys, store, spec):
+    key, _ = keys.create_key(NewKey("alice", READ, max_jobs=2))
+    first, _ = (store.create_job(spec, Submission("alice", key.id)) for _ in range(2))
+    with pytest.raises(QueueLimitReached, match="'alice' has 2 unfinished jobs and may have 2"):
+        store.create_job(spec, Submission("alice", key.id))
+    store.create_job(spec, Submission("bob"))
+    store.move_job(first.id, JobState.CANCELLED, phase=Phase.DONE)
+    assert store.create_job(spec, Submission("alice", key.id)).submitted_by == "alice"
+
+
+def test_submissions_at_once_do_not_slip_past_the_limit(keys, engine, clock, spec):
+    key, _ = keys.create_key(NewKey("alice", READ, max_jobs=2))
+
+    def submit(_: int) -> bool:
+        try:
+            SqlJobStore(engine, clock).create_job(spec, Submission("alice", key.id))
+        except QueueLimitReached:
+            return False
+        return True
+
+    with ThreadPoolExecutor(4) as pool:
+        assert sum(pool.map(submit, range(8))) == 2

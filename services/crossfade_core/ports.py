@@ -141,8 +141,8 @@ class Sink(Protocol):
     def holds(self, name: str, files: Mapping[str, StagedFile]) -> bool:
         """Tell whether the published output `name` still consists of these files.
 
-        As far as names, sizes, the content of `lineage.json`, and digests that the registry itself states can tell:
-        no shard is read. A model card may have been edited since.
+        As far as can be told without reading a shard: by names and sizes, and by the content of `lineage.json` or by
+        digests that the registry itself states. Where it states them, a model card may have been edited since.
 
         Raises:
             SinkError: The destination refused, or is away.

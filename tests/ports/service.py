@@ -66,7 +66,8 @@ class PlacedDeployment(Deployment):
         return super().submit(**{**self.uris, "destination": DESTINATION, "output_name": OUTPUT, **changes})
 
     def run_unit(self, unit_id: str, owner: str = "merge-1") -> None:
-        settings = UnitSettings(owner, LEASE_SECONDS, Resources(CpuDevice(), threads=2, chunk_bytes=self._chunk_bytes))
+        resources = Resources(CpuDevice(), threads=2, chunk_bytes=self._chunk_bytes)
+        settings = UnitSettings(owner, LEASE_SECONDS, resources, keep_failed_seconds=self.keep_failed_seconds)
         registries = (self.open_source, self.registries.open_sink)
         RunUnit(self.store, self.queue, self.clock, registries, settings)(UnitId(unit_id))
 

@@ -66,6 +66,23 @@ def test_commit_again_finds_the_published_output(service, by):
     assert service.place.staged() == set()
 
 
+@EVERY
+def test_published_output_is_known_again_by_its_files_and_by_no_others(service):
+    assert not service.sink().holds(NAME, PLANNED)
+    publish(service.sink(), NAME, FILES)
+    sink = service.restarted().sink()
+    assert sink.holds(NAME, PLANNED)
+    assert not sink.holds(f"{NAME}-2", PLANNED)
+    is_hub = service.place.writing()["kind"] == "hub"
+    for file in (SHARD, "config.json", "lineage.json"):
+        about, others = PLANNED[file], {name: each for name, each in PLANNED.items() if name != file}
+        assert not sink.holds(NAME, {**others, file: dataclasses.replace(about, size_bytes=about.size_bytes + 1)})
+        assert not sink.holds(NAME, {**PLANNED, f"un{file}": about})
+        assert not sink.holds(NAME, others)
+        if file == (SHARD if is_hub else "lineage.json"):
+            assert not sink.holds(NAME, {**others, file: dataclasses.replace(about, sha256="0" * 64)})
+
+
 def test_outputs_of_one_job_are_staged_at_once_by_several_threads(service):
     sink, names = service.sink(), [f"{NAME}-{number}" for number in range(3)]
     with ThreadPoolExecutor(len(names)) as pool:

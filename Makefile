@@ -7,7 +7,7 @@ export VENV
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-slow lint types imports format check api-without-torch bench bench-registries bench-store
-.PHONY: demo-pair system-packages swift clean
+.PHONY: bench-scale demo-pair system-packages swift clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /|/' | column -t -s '|'
@@ -47,6 +47,9 @@ bench: $(VENV)/.dev ## Measure a sweep against cp, openssl, a plain loop and mer
 
 bench-store: $(VENV)/.dev system-packages ## Measure the store under a hundred workers on ten thousand units
 	$(BIN)/python -m tests.bench.store_bench $(BENCH)
+
+bench-scale: $(VENV)/.dev system-packages ## Measure one sweep by 1, 2 and 4 merge workers (8 GB of scratch)
+	$(BIN)/python -m tests.bench.scale_bench $(BENCH)
 
 demo-pair: $(VENV)/.dev ## Train the demo pair again into ./demo-out/pair (15 minutes on two cores)
 	$(BIN)/python -m infra.demo.training demo-out/pair

@@ -9,6 +9,15 @@ from typing import Any, Self
 
 DIGEST = "ab" * 32
 JOB_ID = "job-1"
+SECRET = "crossfade_0123456789abcdef_" + "s" * 43
+KEY = {
+    "name": "release",
+    "scopes": ["read", "submit"],
+    "max_jobs": 5,
+    "created_at": "2026-11-20T17:00:00Z",
+    "expires_at": "2027-01-01T00:00:00Z",
+    "revoked_at": None,
+}
 
 
 @dataclass(frozen=True)
@@ -32,6 +41,7 @@ class FakeService:
         is_endless: Whether the job stays where it is until the service stops.
         ending: The state in which the job ends.
         error: The error it ends with.
+        is_reused: Whether an earlier job made the same.
         warnings: What its output warns of once it is published; the answer holds none, nor figures, where empty.
     """
 
@@ -43,6 +53,7 @@ class FakeService:
     polls_to_end: int = 1_000
     ending: str = "SUCCEEDED"
     error: dict[str, Any] | None = None
+    is_reused: bool = False
     warnings: tuple[str, ...] = ()
     asked: list[Asked] = field(default_factory=list)
     spec: dict[str, Any] = field(default_factory=lambda: {"lambdas": [0.5], "instruct": "local://m/instruct"})
@@ -90,6 +101,7 @@ class FakeService:
             "phase": "done" if self.has_ended else "merging",
             "spec": self.spec,
             "created_at": "2026-11-20T17:00:00Z",
+            "reused": self.is_reused,
             "progress": {"bytes_done": 300 if self.has_ended else 150, "bytes_total": 300},
             "outputs": [
                 {
@@ -137,6 +149,9 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         self._answer("POST")
 
+    def do_DELETE(self) -> None:
+        self._answer("DELETE")
+
     def log_message(self, *_: object) -> None:
         pass
 
@@ -157,7 +172,13 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(200, {"items": [self.server.service.job()], "next": None})
         elif path == f"/v1/merges/{JOB_ID}/events":
             self._stream()
-        elif path in (f"/v1/merges/{JOB_ID}", f"/v1/merges/{JOB_ID}/cancel"):
+        elif path == "/v1/keys" and method == "POST":
+            self._send(201, {**KEY, **body, "secret": SECRET})
+        elif path == "/v1/keys":
+            self._send(200, {"items": [KEY]})
+        elif (method, path) == ("DELETE", "/v1/keys/release"):
+            self._send(200, {**KEY, "revoked_at": "2026-11-21T00:00:00Z"})
+        elif path in (f"/v1/merges/{JOB_ID}", f"/v1/merges/{JOB_ID}/cancel", f"/v1/merges/{JOB_ID}/retry"):
             self._send(200, self.server.service.job())
         else:
             problem = {"code": "job_not_found", "detail": "there is no such job", "retryable": False}

@@ -6,6 +6,7 @@ import pty
 import signal
 import subprocess
 import sys
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
@@ -14,10 +15,11 @@ import pytest
 from crossfade_core.spec import MergeSpec
 from tests.cli.children import wait_for
 from tests.cli.conftest import Crossfade, clean_environment
-from tests.cli.fake_service import DIGEST, JOB_ID, FakeService
+from tests.cli.fake_service import DIGEST, JOB_ID, SECRET, FakeService
 
 SUBMIT = ("submit", "local://m/base", "local://m/instruct", "--lambda", "0:0.3:0.1", "--destination", "outputs")
-COMMANDS = ("serve", "merge", "inspect", "submit", "watch", "list", "show", "cancel")
+COMMANDS = ("serve", "merge", "inspect", "submit", "watch", "list", "show", "cancel", "retry")
+KEY_COMMANDS = ("create", "list", "revoke")
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -27,10 +29,17 @@ def test_every_command_has_a_help_with_examples(crossfade: Crossfade, command: s
     assert f"crossfade {command}" in ended.stdout.partition("Examples:")[2]
 
 
+@pytest.mark.parametrize("command", KEY_COMMANDS)
+def test_every_command_about_keys_has_a_help_with_examples(crossfade: Crossfade, command: str):
+    ended = crossfade("keys", command, "--help")
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert f"crossfade keys {command}" in ended.stdout.partition("Examples:")[2]
+
+
 def test_without_a_command_there_is_help_that_names_them_all(crossfade: Crossfade):
     ended = crossfade()
     assert ended.returncode == 0
-    assert all(f"\n  {command} " in ended.stdout for command in COMMANDS)
+    assert all(f"\n  {command} " in ended.stdout for command in (*COMMANDS, "keys"))
 
 
 def test_the_version_is_the_distributions(crossfade: Crossfade):
@@ -61,7 +70,7 @@ def test_wrong_usage_is_one_line_on_stderr_and_exit_2(crossfade: Crossfade, args
     assert ended.stderr.count("\n") == 1
 
 
-@pytest.mark.parametrize("args", [("list",), ("show", "x"), ("cancel", "x"), ("watch", "x"), SUBMIT])
+@pytest.mark.parametrize("args", [("list",), ("show", "x"), ("cancel", "x"), ("watch", "x"), ("keys", "list"), SUBMIT])
 def test_no_service_is_one_line_on_stderr_and_exit_1(crossfade: Crossfade, args: tuple[str, ...]):
     ended = crossfade(*args, "--url", "http://127.0.0.1:9")
     assert (ended.returncode, ended.stdout) == (1, "")
@@ -158,6 +167,45 @@ def test_list_and_cancel_print_the_jobs_state(crossfade: Crossfade):
         cancelled = crossfade("cancel", JOB_ID, "--json", "--url", service.url)
     assert listed.stdout.splitlines()[1].split()[:3] == [JOB_ID, "RUNNING", "50%"]
     assert json.loads(cancelled.stdout)["id"] == JOB_ID
+
+
+def test_submission_that_an_earlier_job_answers_says_so(crossfade: Crossfade):
+    with FakeService(is_reused=True) as service:
+        ended = crossfade(*SUBMIT, "--url", service.url)
+        crossfade(*SUBMIT, "--fresh", "--url", service.url)
+    assert f"job {JOB_ID} makes the same already; --fresh makes it again" in ended.stdout
+    assert [asked.body.get("fresh") for asked in service.asked_for("/v1/merges")] == [None, True]
+
+
+def test_retry_asks_once_and_follows_the_job_where_asked_to(crossfade: Crossfade):
+    with FakeService() as service:
+        told = crossfade("retry", JOB_ID, "--url", service.url)
+        watched = crossfade("retry", JOB_ID, "--watch", "--url", service.url)
+    assert f"job {JOB_ID} queued again; follow it with: crossfade watch {JOB_ID}" in told.stdout
+    assert (watched.returncode, len(service.asked_for(f"/v1/merges/{JOB_ID}/retry"))) == (0, 2)
+    assert "/srv/out/instruct-pad-0.5" in watched.stdout
+
+
+def test_secret_of_a_new_key_alone_is_on_stdout(crossfade: Crossfade):
+    with FakeService() as service:
+        limits = ("--scope", "read", "--scope", "submit", "--max-jobs", "3", "--expires", "30")
+        made = crossfade("keys", "create", "alice", *limits, "--url", service.url)
+        usual = crossfade("keys", "create", "bob", "--json", "--url", service.url)
+    asked, plain = (each.body for each in service.asked_for("/v1/keys"))
+    assert (asked["name"], asked["scopes"], asked["max_jobs"]) == ("alice", ["read", "submit"], 3)
+    assert 29.9 < (datetime.fromisoformat(asked["expires_at"]) - datetime.now(UTC)).total_seconds() / 86400 < 30.1
+    assert plain == {"name": "bob", "max_jobs": None}
+    assert made.stdout == f"{SECRET}\n"
+    assert "key alice may read, submit" in made.stderr
+    assert json.loads(usual.stdout)["secret"] == SECRET
+
+
+def test_keys_are_listed_and_revoked(crossfade: Crossfade):
+    with FakeService() as service:
+        listed = crossfade("keys", "list", "--url", service.url)
+        revoked = crossfade("keys", "revoke", "release", "--url", service.url)
+    assert "release  read, submit  at most 5        2027-01-01T00:00:00" in listed.stdout
+    assert revoked.stdout == "key release is revoked\n"
 
 
 def test_a_terminal_gets_a_live_bar():

@@ -51,7 +51,7 @@ def test_retry_publishes_the_same_bytes_without_the_first_unit_again(failed):
 
 @pytest.mark.parametrize("failed", ["local", "s3"], indirect=True)
 def test_what_is_kept_for_too_long_is_put_away(failed):
-    deployment, job = failed
+    deployment, _ = failed
     assert deployment.destination.staged() != set()
     deployment.clock.advance(2 * 3600)
     deployment.sweep()

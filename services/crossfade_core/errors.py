@@ -34,7 +34,9 @@
     │   └── SinkUnavailable
     │       ├── DiskFull            the disk of a destination or of scratch has no room left
     │       └── SinkRateLimited     the registry asks for patience
-    ├── JobNotFound, IllegalTransition, JobCancelled, DeadlineExceeded, LeaseLost, UnitCrashed, AttemptsExhausted
+    ├── JobNotFound, IllegalTransition, JobCancelled, DeadlineExceeded, LeaseLost, AttemptsExhausted
+    ├── UnitCrashed                 a fault of ours
+    │   └── OutOfMemory             the worker was refused memory
     ├── AlreadyUnderWay, QueueLimitReached
     ├── KeyNotFound, KeyNameTaken, ScopeMissing
     ├── StoreUnavailable, QueueUnavailable, ProgramMissing
@@ -419,6 +421,12 @@ class UnitCrashed(CrossfadeError):
 
     code = "unit_crashed"
     retryable = True
+
+
+class OutOfMemory(UnitCrashed):
+    """A worker asked the system, or its GPU, for memory and was refused."""
+
+    code = "out_of_memory"
 
 
 class AttemptsExhausted(CrossfadeError):

@@ -324,7 +324,7 @@ class MergeSpec(BaseModel):
 
     @property
     def is_made_once(self) -> bool:
-        """Whether the same spec again means the same job: not where it is asked for afresh, or names are a job's own."""
+        """Whether the same spec again means the same job: not where it asks for a fresh one, or names differ by job."""
         return not self.fresh and "{job}" not in self.output_name
 
     @property

@@ -1,5 +1,6 @@
 """What goes wrong with sources and destinations ends the job with the file named, and leaves nothing behind."""
 
+import errno
 import os
 import shutil
 import struct
@@ -167,8 +168,30 @@ def test_bug_in_the_pass_fails_the_job_without_telling_its_insides(deployment):
     deployment.run_unit(unit.id)
     deployment.deliver_through_waits()
     assert deployment.store.list_units(job.id)[0].fence == MAX_FAILURES
-    assert_failed_cleanly(deployment, job, "unit_crashed", "unit 0 crashed (RuntimeError)")
+    assert_failed_cleanly(deployment, job, "unit_crashed", f"unit 0 ({unit.shard['file']}) crashed (RuntimeError)")
     assert "hunter2" not in str(deployment.job(job).error)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:124] DefaultCPUAllocator: can't allocate memory: you tried to …"),
+        RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+        RuntimeError("can't start new thread"),
+    ],
+)
+def test_want_of_memory_is_told_as_such_with_the_way_out(deployment, error):
+    job, (unit, *_) = deployment.planned()
+
+    def fail(_):
+        raise error
+
+    deployment.on_every_read(fail)
+    deployment.run_unit(unit.id)
+    deployment.deliver_through_waits()
+    assert_failed_cleanly(deployment, job, "out_of_memory", unit.shard["file"], "CROSSFADE_THREADS")
 
 
 def test_error_that_trying_again_cannot_help_fails_the_job_at_once(deployment):

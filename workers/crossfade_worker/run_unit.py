@@ -2,6 +2,7 @@
 
 import contextlib
 import random
+import re
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -12,6 +13,7 @@ from crossfade_core.errors import (
     CrossfadeError,
     IllegalTransition,
     LeaseLost,
+    OutOfMemory,
     QueueUnavailable,
     StoreUnavailable,
     UnitCrashed,
@@ -30,6 +32,9 @@ from crossfade_worker.stream_shard import Order, stream_shard
 MAX_FAILURES: Final = 5
 """So many attempts may end with an error that another may not meet; then the job fails."""
 LONGEST_WAIT_SECONDS: Final = 300.0
+
+_NO_MEMORY: Final = re.compile(r"allocate memory|out of memory|start new thread", re.IGNORECASE)
+"""In the words of libc (ENOMEM), of torch's allocators, which raise RuntimeError, and of Python's threads."""
 
 log = structlog.get_logger()
 
@@ -109,8 +114,7 @@ class RunUnit:
             self._give_up(job, unit, error)
         except Exception as error:  # the boundary of a unit: a bug must end the attempt, not leave it to its lease
             log.exception("unit.crashed", unit=unit.id)
-            kind = type(error).__name__
-            self._give_up(job, unit, UnitCrashed(f"unit {unit.position} crashed ({kind}); see the worker's log"))
+            self._give_up(job, unit, _crash(unit, error))
         except BaseException:  # this process is told to stop: another goes on at once
             with contextlib.suppress(StoreUnavailable, QueueUnavailable):  # then the lease runs out
                 self._store.release_unit(unit.id, unit.fence)
@@ -151,6 +155,18 @@ class RunUnit:
 
     def _is_running(self, job: Job) -> bool:
         return self._store.get_job(job.id).state is JobState.RUNNING
+
+
+def _crash(unit: Unit, error: Exception) -> UnitCrashed:
+    file = unit.shard["file"]
+    if isinstance(error, MemoryError) or _NO_MEMORY.search(str(error)):
+        return OutOfMemory(
+            f"unit {unit.position} ({file}) was refused memory; give merge workers more, or fewer threads "
+            "(CROSSFADE_THREADS), then retry the job",
+            file=file,
+        )
+    kind = type(error).__name__
+    return UnitCrashed(f"unit {unit.position} ({file}) crashed ({kind}); see the worker's log", file=file)
 
 
 def _wait_seconds(seconds: float, error: CrossfadeError) -> float:

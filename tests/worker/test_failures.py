@@ -188,10 +188,12 @@ def test_want_of_memory_is_told_as_such_with_the_way_out(deployment, error):
     def fail(_):
         raise error
 
-    deployment.on_every_read(fail)
+    deployment.on_next_read(fail)
     deployment.run_unit(unit.id)
-    deployment.deliver_through_waits()
-    assert_failed_cleanly(deployment, job, "out_of_memory", unit.shard["file"], "CROSSFADE_THREADS")
+    (failed,) = [event for event in deployment.store.list_events(job.id) if event.type == "unit.failed"]
+    assert failed.data["error"]["code"] == "out_of_memory"
+    assert unit.shard["file"] in failed.data["error"]["message"]
+    assert "CROSSFADE_THREADS" in failed.data["error"]["message"]
 
 
 def test_error_that_trying_again_cannot_help_fails_the_job_at_once(deployment):

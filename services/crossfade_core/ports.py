@@ -359,6 +359,12 @@ class JobStore(Protocol):
         Event `output.published`, with `realised` and `warnings` of the statistics where there are any.
         """
 
+    def delay_output(self, job_id: JobId, position: int, error: Mapping[str, Any]) -> int:
+        """Note that publishing a PENDING output failed for now, and return how often it has; a retry counts anew.
+
+        Event `output.delayed` with the error.
+        """
+
     def fail_output(self, job_id: JobId, position: int, error: Mapping[str, Any]) -> None:
         """Mark a PENDING output FAILED; event `output.failed`."""
 

@@ -9,6 +9,7 @@ import mmap
 import threading
 from collections.abc import Callable, Sequence
 
+from crossfade_core.errors import SourceError
 from crossfade_core.ports import Span
 from crossfade_registries.read_blocks import Block, cut, find, next_start, without
 
@@ -51,6 +52,7 @@ class ReadAhead:
         """Fill `buffer` from byte `offset` of `file`.
 
         Raises:
+            SourceError: It was closed.
             BaseException: What `fetch` raised for these bytes; reading them again fetches them again.
         """
         done = 0
@@ -58,7 +60,7 @@ class ReadAhead:
             done += self._read_some(file, offset + done, buffer[done:])
 
     def close(self) -> None:
-        """Fetch nothing ahead any more, without waiting for what is under way; nobody's read is disturbed."""
+        """Fetch nothing more, without waiting for what is under way; reads that wait for it end with an error."""
         with self._changed:
             self._is_closed = True
             self._forget()
@@ -83,6 +85,8 @@ class ReadAhead:
         """
         with self._changed:
             while (block := find(self._held, file, start)) is None or not block.is_fetched:
+                if self._is_closed:
+                    raise SourceError(f"{file}: closed while it was read", file=file)
                 if block is None:
                     coming = find(self._pending, file, start)
                     if coming is None:

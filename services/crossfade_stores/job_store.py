@@ -30,7 +30,7 @@ from crossfade_stores.job_queries import JobQueries
 from crossfade_stores.job_retries import JobRetries
 from crossfade_stores.job_rows import append_event, lock_job
 from crossfade_stores.job_submissions import JobSubmissions, new_id
-from crossfade_stores.tables import JobRow, OutputRow, UnitRow
+from crossfade_stores.tables import EventRow, JobRow, OutputRow, UnitRow
 from crossfade_stores.transactions import Transactions
 from crossfade_stores.unit_leases import UnitLeases
 
@@ -131,12 +131,35 @@ class SqlJobStore(JobSubmissions, JobQueries, JobLeases, JobRetries, UnitLeases)
             output = session.get_one(OutputRow, (job_id, position))
             if output.state is not OutputState.PENDING:
                 return
-            output.state, output.uri = OutputState.PUBLISHED, uri
+            output.state, output.uri, output.error = OutputState.PUBLISHED, uri, None
             output.files = {name: dict(facts) for name, facts in files.items()}
             output.statistics = dict(statistics) if statistics is not None else None
             data = {"position": position, "lambda": output.lam, "name": output.name, "uri": uri}
             told = {name: (statistics or {})[name] for name in ("realised", "warnings") if name in (statistics or {})}
             append_event(session, job, "output.published", {**data, **told}, self._clock.now())
+
+    def delay_output(self, job_id: JobId, position: int, error: Mapping[str, Any]) -> int:
+        """Note why a PENDING output is not published yet; return how often that was noted since the job was queued.
+
+        Raises:
+            JobNotFound: There is no such job.
+        """
+        with self._transactions.write() as session:
+            job = lock_job(session, job_id)
+            output = session.get_one(OutputRow, (job_id, position))
+            output.error = dict(error)
+            told = session.scalars(
+                select(EventRow)
+                .where(EventRow.job_id == job_id, EventRow.type.in_(("output.delayed", "job.retried")))
+                .order_by(EventRow.sequence)
+            )
+            count = 1
+            for event in told:
+                is_mine = event.data.get("position") == position
+                count = 1 if event.type == "job.retried" else count + is_mine
+            data = {"position": position, "lambda": output.lam, "name": output.name, "error": output.error}
+            append_event(session, job, "output.delayed", {**data, "delays": count}, self._clock.now())
+            return count
 
     def fail_output(self, job_id: JobId, position: int, error: Mapping[str, Any]) -> None:
         """Mark a PENDING output FAILED; an output that is anything else stays as it is.

@@ -75,7 +75,7 @@ def test_full_disk_is_told_with_its_file_and_leaves_nothing(small_disk, direct):
     block = page_aligned(b"x" * (DISK_BYTES // 8))
     with pytest.raises(SinkUnavailable, match=r"No space left|File too large") as caught:
         collections.deque((writer.write(block) for _ in range(16)), maxlen=0)
-    assert caught.value.message.startswith("model.safetensors: writing failed after ")
+    assert caught.value.message.startswith(f"{small_disk / 'tuned' / 'model.safetensors'}: writing failed after ")
     assert caught.value.details["file"] == "model.safetensors"
     assert caught.value.retryable
     writer.abandon()

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.ports.hub_place import HubPlace, hub_place
 from tests.system.serving import PAIR, Service, serving
 
 
@@ -20,3 +21,12 @@ def service(tmp_path_factory: pytest.TempPathFactory, models: Path) -> Iterator[
     folder = tmp_path_factory.mktemp("service")
     with serving(folder, {"demo": PAIR, "models": models}) as running:
         yield running
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubPlace]:
+    """A Hub to read from and to publish to; its clients, processes started here, keep nothing in the user's home."""
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("HF_HUB_DISABLE_XET", "1")
+    with hub_place(tmp_path / "hub", xet=False) as place:
+        yield place

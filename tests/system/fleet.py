@@ -33,20 +33,28 @@ class Fleet:
         folder: For logs, and outputs in `outputs`.
         models: The root `models`.
         urls: Of the database, migrated here, and of the broker.
+        destinations: Further ones beside `outputs`, as they are configured.
         settings: Further `CROSSFADE_` variables of every worker.
     """
 
-    def __init__(self, folder: Path, models: Path, urls: tuple[str, str], **settings: object) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        models: Path,
+        urls: tuple[str, str],
+        destinations: Mapping[str, Mapping[str, object]] | None = None,
+        **settings: object,
+    ) -> None:
         self.folder, self.outputs = folder, folder / "outputs"
         self.outputs.mkdir()
         database_url, broker_url = urls
-        destinations = {"outputs": {"kind": "local", "path": str(self.outputs)}}
+        outputs = {"kind": "local", "path": str(self.outputs)}
         self.environment = {
             **os.environ,
             "CROSSFADE_DATABASE_URL": database_url,
             "CROSSFADE_BROKER_URL": broker_url,
             "CROSSFADE_ROOTS": json.dumps({"models": str(models)}),
-            "CROSSFADE_DESTINATIONS": json.dumps(destinations),
+            "CROSSFADE_DESTINATIONS": json.dumps({"outputs": outputs, **(destinations or {})}),
             "CROSSFADE_SWEEP_SECONDS": "0.3",
             "CROSSFADE_THREADS": "1",
             "REMAP_SIGTERM": "SIGQUIT",
@@ -102,6 +110,11 @@ class Fleet:
         kill_tree(process)
         process.wait(STOP_SECONDS)
         return pids
+
+    def pids(self) -> set[int]:
+        """Return the pids of all workers and their children."""
+        families = [(process, *process.children(recursive=True)) for process in self.workers.values()]
+        return {member.pid for family in families for member in family}
 
     def worker_of(self, pid: int) -> str | None:
         """Return the name of the worker whose process, or child, has that pid."""

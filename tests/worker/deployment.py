@@ -201,10 +201,14 @@ class Deployment:
         raise AssertionError("messages breed without end")
 
     def deliver_through_waits(self) -> None:
-        """Deliver until no message is left and no unit waits to be tried again."""
+        """Deliver until no message is left and neither unit nor output waits to be tried again."""
         self.deliver()
         running = functools.partial(self.store.list_jobs, state=JobState.RUNNING)
-        while any(unit.not_before for job in running() for unit in self.store.list_units(job.id)):
+        while any(
+            job.phase is Phase.PUBLISHING or unit.not_before
+            for job in running()
+            for unit in self.store.list_units(job.id)
+        ):
             self.clock.advance(LONGEST_WAIT_SECONDS)
             self.sweep()
             self.deliver()

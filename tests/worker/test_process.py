@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 
@@ -114,3 +115,33 @@ def test_import_reads_no_settings_and_starting_without_them_says_which_are_missi
     last = run.stderr.strip().splitlines()[-1]
     assert last.startswith("the worker cannot start: CROSSFADE_DATABASE_URL: Field required; CROSSFADE_BROKER_URL")
     assert "Traceback" not in run.stderr
+
+
+def test_merge_worker_that_cannot_load_torch_takes_no_unit_and_says_so(environment, tmp_path):
+    (tmp_path / "shadow").mkdir()
+    (tmp_path / "shadow" / "torch.py").write_text("raise ImportError('libtorch.so: cannot map memory')")
+    ended = subprocess.run(
+        [sys.executable, "-m", "celery", "-A", "crossfade_worker.celery_app", "worker", "-Q", "merge"],
+        env={**os.environ, **environment, "PYTHONPATH": str(tmp_path / "shadow")},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert ended.returncode == 1
+    said = "the worker cannot start: torch does not load: ImportError: libtorch.so: cannot map memory"
+    assert ended.stderr.strip().splitlines()[-1] == said
+
+
+def test_worker_whose_engine_fails_hands_the_unit_back_and_stops(in_process, monkeypatch):
+    stopped, sent = [], []
+
+    def fail(*_):
+        raise RuntimeError("no device")
+
+    monkeypatch.setattr("crossfade_engine.merge_shard.open_resources", fail)
+    monkeypatch.setattr(runtime().queue, "send", lambda *message: sent.append(message))
+    monkeypatch.setattr(os, "kill", lambda *call: stopped.append(call))
+    tasks.unit("unit-1")
+    assert sent == [(UNIT, "unit-1")]
+    assert stopped == [(os.getppid(), signal.SIGTERM)]

@@ -50,8 +50,13 @@ class Crew:
         self._error: BaseException | None = None
         self._changed = threading.Condition()
 
-    def run(self, scratches: Sequence[Scratch], on_tick: OnTick) -> None:
+    def run(self, scratches: Sequence[Scratch], on_tick: OnTick, interrupt: Callable[[], None]) -> None:
         """Stream everything with one thread per scratch; the calling thread only ticks.
+
+        Args:
+            scratches: One a thread.
+            on_tick: Told how far the pass is.
+            interrupt: Called after an error, so that no thread waits long for bytes that nobody wants any more.
 
         Raises:
             BaseException: The first error of any thread or of `on_tick`; by then every thread has stopped.
@@ -64,6 +69,8 @@ class Crew:
                 on_tick(self._made_bytes)
         except BaseException as error:  # also a signal's: no thread may outlive the pass
             self._fail(error)
+        if self._error is not None:
+            interrupt()
         for thread in threads:
             if thread.ident is not None:  # the system may have refused to start it
                 thread.join()

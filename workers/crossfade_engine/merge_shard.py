@@ -42,6 +42,11 @@ class Parents:
     files: Mapping[Role, Mapping[str, FileInfo]]
     digests: InputDigests | None = None
 
+    def close(self) -> None:
+        """Close every source: reads under way end with an error soon."""
+        for source in self.sources.values():
+            source.close()
+
 
 @dataclass(frozen=True)
 class Resources:
@@ -132,7 +137,7 @@ def merge_shard(
         memory = [buffer.tensor for slot in slots for buffer in slot.buffers]
         memory += [buffer.tensor for scratch in scratches for buffer in scratch.buffers]
         with resources.device.pinned(memory):
-            crew.run(scratches, on_tick)
+            crew.run(scratches, on_tick, parents.close)
     return MergedShard(
         tuple(stream.sha256 for stream in streams),
         owing.known(shard, digests),

@@ -4,15 +4,16 @@ Messages may be lost, doubled or late whatever is set here, so nothing here is r
 the database are. docs/adr/0003 gives each setting's reason.
 """
 
+import importlib
 import threading
 
 import structlog
 from celery import Celery
 from celery.app.utils import Settings
-from celery.signals import celeryd_init, worker_ready, worker_shutting_down
+from celery.signals import celeryd_after_setup, celeryd_init, worker_ready, worker_shutting_down
 
 from crossfade_core.errors import CrossfadeError
-from crossfade_core.messages import CONTROL_QUEUE
+from crossfade_core.messages import CONTROL_QUEUE, MERGE_QUEUE
 from crossfade_stores.queue import shared_celery_settings
 from crossfade_worker.logs import configure_logging
 from crossfade_worker.runtime import Runtime
@@ -45,6 +46,21 @@ def _configure(conf: Settings, **_: object) -> None:
     conf.worker_soft_shutdown_timeout = settings.grace_seconds
 
 
+def _load_engine(**_: object) -> None:
+    """Load torch before a merge worker forks: one that cannot must not take units, and its pool need not load it again.
+
+    Raises:
+        SystemExit: It cannot be loaded.
+    """
+    if MERGE_QUEUE not in app.amqp.queues.consume_from:
+        return
+    try:
+        importlib.import_module("crossfade_worker.run_unit")
+    except (ImportError, OSError, MemoryError) as error:
+        reason = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        raise SystemExit(f"the worker cannot start: torch does not load: {reason}") from error
+
+
 def _start_sweeping(**_: object) -> None:
     if CONTROL_QUEUE in app.amqp.queues.consume_from:
         threading.Thread(target=_sweep_forever, name="sweep", daemon=True).start()
@@ -55,6 +71,7 @@ def _stop_sweeping(**_: object) -> None:
 
 
 celeryd_init.connect(_configure)
+celeryd_after_setup.connect(_load_engine)
 worker_ready.connect(_start_sweeping)
 worker_shutting_down.connect(_stop_sweeping)
 

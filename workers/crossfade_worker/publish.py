@@ -2,11 +2,18 @@
 
 import contextlib
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import structlog
 
-from crossfade_core.errors import CheckpointError, IllegalTransition, SinkError, SourceError
+from crossfade_core.errors import (
+    CheckpointError,
+    CrossfadeError,
+    IllegalTransition,
+    SinkError,
+    SourceError,
+    StagedFileCorrupted,
+)
 from crossfade_core.job import Job, JobId, JobState, Output, OutputState, Phase, Unit, UnitState
 from crossfade_core.ports import JobStore, OpenSink, OpenSource, Sink, Source
 from crossfade_core.spec import Role
@@ -16,6 +23,9 @@ from crossfade_worker.lease import CONTROL_LEASE_SECONDS, control_lease
 from crossfade_worker.output_files import stage_output_files
 from crossfade_worker.plan_record import pinned_sources
 from crossfade_worker.sweep_facts import Origin, SweepFacts, sweep_facts
+
+MAX_DELAYS: Final = 5
+"""So often may publishing an output meet an error that another attempt may not; then the output fails."""
 
 log = structlog.get_logger()
 
@@ -83,38 +93,62 @@ class Publish:
                 sink = self._open_sink(job.spec, job.id)
                 sources = opened.enter_context(open_sources(pinned_sources(job), self._open_source))
             except (SourceError, SinkError) as error:
-                self._end(job, JobState.FAILED, [error.as_record()])
+                for output in self._pending(job):
+                    self._give_up(output, error)
+                self._settle(job)
                 return
-            for output in self._store.list_outputs(job.id):
+            for output in self._pending(job):
                 if not self._store.lease_job(job.id, self._owner, CONTROL_LEASE_SECONDS):
                     return  # so slow that another process has taken over
-                if self._store.get_job(job.id).state is not JobState.RUNNING:
+                if not self._is_running(job.id):
                     break
-                if output.state is OutputState.PENDING:
-                    self._publish_one(sink, facts, sources, output, units)
+                shards = shard_facts(units, output.position)
+                self._publish_one(sink, facts, output, sources=sources, shards=shards)
         self._settle(job)
 
     def _publish_one(
-        self, sink: Sink, facts: SweepFacts, sources: Mapping[Role, Source], output: Output, units: list[Unit]
+        self,
+        sink: Sink,
+        facts: SweepFacts,
+        output: Output,
+        *,
+        sources: Mapping[Role, Source],
+        shards: Mapping[str, Mapping[str, Any]],
     ) -> None:
         try:
-            shards = shard_facts(units, output.position)
             staged = stage_output_files(sink, output.name, facts, output.position, sources=sources, shards=shards)
+            if not self._is_running(output.job_id):  # cancelled while the last files were staged
+                return
             uri = staged.commit(sink, output.name)
         except (SourceError, CheckpointError, SinkError) as error:
-            log.warning("output.failed", name=output.name, code=error.code, message=error.message)
-            self._store.fail_output(output.job_id, output.position, error.as_record())
+            self._give_up(output, error)
         else:
             self._store.publish_output(output.job_id, output.position, uri, staged.files, statistics=staged.statistics)
             log.info("output.published", name=output.name, uri=uri)
 
+    def _give_up(self, output: Output, error: CrossfadeError) -> None:
+        """Let the sweep try again where that may help, else fail the output."""
+        log.warning("output.failed", name=output.name, code=error.code, message=error.message)
+        record = error.as_record()
+        is_passing = error.retryable and not isinstance(error, StagedFileCorrupted)  # the file is gone with it
+        if not is_passing or self._store.delay_output(output.job_id, output.position, record) >= MAX_DELAYS:
+            self._store.fail_output(output.job_id, output.position, record)
+
     def _settle(self, job: Job) -> None:
+        if self._is_running(job.id) and self._pending(job):
+            return  # what was delayed; the sweep sends again
         outputs = self._store.list_outputs(job.id)
         failed = [output for output in outputs if output.state is OutputState.FAILED]
         state = JobState.SUCCEEDED
         if failed:
             state = JobState.FAILED if len(failed) == len(outputs) else JobState.PARTIALLY_SUCCEEDED
         self._end(job, state, [output.error for output in failed if output.error])
+
+    def _is_running(self, job_id: JobId) -> bool:
+        return self._store.get_job(job_id).state is JobState.RUNNING
+
+    def _pending(self, job: Job) -> list[Output]:
+        return [output for output in self._store.list_outputs(job.id) if output.state is OutputState.PENDING]
 
     def _end(self, job: Job, state: JobState, errors: Sequence[dict[str, Any]]) -> None:
         staged_until = self._keeping.until(*errors) if errors else None

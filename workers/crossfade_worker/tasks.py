@@ -3,11 +3,14 @@
 A task's failure is logged, never re-sent from here: the sweep sends again what the store says is unfinished.
 """
 
+import contextlib
+import os
+import signal
 from collections.abc import Callable
 
 import structlog
 
-from crossfade_core.errors import CrossfadeError
+from crossfade_core.errors import CrossfadeError, QueueUnavailable
 from crossfade_core.job import JobId, UnitId
 from crossfade_core.messages import PLAN, PUBLISH, UNIT
 from crossfade_worker.celery_app import app
@@ -24,8 +27,16 @@ def plan(job_id: str) -> None:
 
 @app.task(name=UNIT)  # type: ignore[untyped-decorator]  # celery has no types
 def unit(unit_id: str) -> None:
-    """Stream one unit."""
-    _run(lambda: runtime().run_unit(UnitId(unit_id)), unit_id=unit_id)
+    """Stream one unit; a worker whose engine does not load hands the unit back and stops."""
+    try:
+        run_unit = runtime().run_unit
+    except Exception:  # the boundary of the engine: without memory, or without its device, nothing can be done here
+        log.exception("engine.failed", unit_id=unit_id)
+        with contextlib.suppress(QueueUnavailable):  # then the sweep sends it
+            runtime().queue.send(UNIT, unit_id)
+        os.kill(os.getppid(), signal.SIGTERM)
+        return
+    _run(lambda: run_unit(UnitId(unit_id)), unit_id=unit_id)
 
 
 @app.task(name=PUBLISH)  # type: ignore[untyped-decorator]  # celery has no types

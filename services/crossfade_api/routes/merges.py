@@ -80,7 +80,8 @@ def list_merges(
 def cancel_merge(_: Canceller, job: ExistingJob, adapters: AdaptersDep) -> JobView:
     """Cancel a job: a queued one at once, a running one as soon as its workers notice (state CANCELLING until then).
 
-    Cancelling again while it is CANCELLING is no error; a job that has ended refuses (409). Nothing of it is published.
+    Cancelling again while it is CANCELLING is no error; a job that has ended refuses (409). Outputs that are published
+    stay; no other of its outputs is published.
     """
     return _show(cancel_job(job, adapters), adapters)
 

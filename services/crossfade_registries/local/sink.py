@@ -87,7 +87,8 @@ class LocalSink:
         if "/" in file:
             raise OutputNameUnsafe(f"{file!r} is no plain file name", output=name)
         with self._errors(name), self._job() as job, descend(job, [_flat(name)], create=True):
-            return LocalFileWriter(job, _flat(name), file, size_bytes, direct=self._direct)
+            place = str(self._folder / name / file)
+            return LocalFileWriter(job, _flat(name), file, size_bytes, place=place, direct=self._direct)
 
     def commit(self, name: str, files: Mapping[str, StagedFile]) -> str:
         """Publish the staged output in one rename and return its `file://` URI.

@@ -26,15 +26,16 @@ class LocalFileWriter:
         output: Name of the folder in it that the file goes to on `finish`.
         file: Name it takes then.
         size_bytes: Size it must have then.
+        place: What messages call it: its path once published.
         direct: Whether to try O_DIRECT.
 
     Raises:
         OSError: The file cannot be made.
     """
 
-    def __init__(self, job: int, output: str, file: str, size_bytes: int, *, direct: bool) -> None:
+    def __init__(self, job: int, output: str, file: str, size_bytes: int, *, place: str, direct: bool) -> None:
         self._part, self._output, self._file = f".{secrets.token_hex(8)}.part", output, file
-        self._size_bytes, self._written = size_bytes, 0
+        self._size_bytes, self._written, self._place = size_bytes, 0, place
         self._job = os.dup(job)
         self._direct = direct and size_bytes >= DIRECT_BLOCK_BYTES
         self._is_open = True
@@ -104,5 +105,5 @@ class LocalFileWriter:
 
     def _refused(self, error: OSError) -> SinkUnavailable:
         return disk_refusal(
-            error, f"{self._file}: writing failed after {self._written} bytes: {error.strerror}", file=self._file
+            error, f"{self._place}: writing failed after {self._written} bytes: {error.strerror}", file=self._file
         )

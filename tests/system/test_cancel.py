@@ -109,10 +109,11 @@ def test_job_cancelled_in_the_middle_of_a_unit_stops_it(fleet, client):
 
 
 def test_job_whose_source_hangs_is_cancelled_as_soon_and_its_worker_is_free(fleet, client, hub, remote):
-    start_workers(fleet)
+    fleet.start("control")
     job_id = fleet.submit(**remote)
-    wait_for(lambda: fleet.store.get_job(job_id).phase is Phase.PLANNING, 60)
+    wait_for(lambda: fleet.store.get_job(job_id).phase is Phase.MERGING, 60)
     hub.fail(Stall(60), "read", times=None)
+    fleet.start("merge")
     wait_for(lambda: fleet.holder(job_id), 60)
     assert cancel(client, job_id) == "CANCELLING"
     check_ends_cancelled(fleet, job_id, OutputState.CANCELLED)

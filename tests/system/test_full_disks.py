@@ -183,7 +183,8 @@ def test_worker_without_memory_fails_its_job_and_lives_to_do_the_next(models, tm
         streamer.rlimit(psutil.RLIMIT_AS, (streamer.memory_info().vms, psutil.RLIM_INFINITY))
         job_id = fleet.submit(output_name="hungry-{lambda}")
         error = failed(fleet, job_id)
-        assert (error["code"], error["details"]["file"]) == ("out_of_memory", "model.safetensors")
+        assert error["code"] == "out_of_memory"
+        assert error["details"]["file"].endswith(".safetensors")
         check_all_attempts_were_made(fleet, job_id)
         assert visible(fleet.outputs) == {"before-0.5"}
         streamer.rlimit(psutil.RLIMIT_AS, (psutil.RLIM_INFINITY, psutil.RLIM_INFINITY))

@@ -52,11 +52,7 @@ class InputDigests:
                 self._readers[role, file] = list(dict.fromkeys(shard for shard, _, _ in found))
 
     def streams(self, shard: ShardPlan, chunk_count: int) -> "dict[_File, PassDigest | RereadDigest]":
-        """Return the digests that go on, begin or are made while `shard` streams, in `chunk_count` chunks.
-
-        Raises:
-            SourceError: The beginning of a file, before its first tensor, cannot be read.
-        """
+        """Return the digests that go on, begin or are made while `shard` streams, in `chunk_count` chunks."""
         found: dict[_File, PassDigest | RereadDigest] = {}
         for (role, file), readers in self._readers.items():
             if shard.file in readers:
@@ -132,17 +128,17 @@ class PassDigest(ParentDigest):
     Args:
         source: The parent.
         file: The file.
-        start: Where the pass begins to read it; what lies before (its header) is read here.
+        start: Where the pass begins to read it; what lies before (its header) is read with the first chunk.
         role: Which parent.
     """
 
     def __init__(self, source: Source, file: str, start: int, role: Role) -> None:
         super().__init__(source, file)
-        self._role = role
-        self.read_to(start, memoryview(bytearray(min(start, _HASH_BYTES))))
+        self._start, self._role = start, role
 
     def consume(self, slot: Slot, scratch: Scratch) -> int:
-        """Hash the file's bytes of the chunk."""
+        """Hash the file's bytes of the chunk; before the first, those in front of it."""
+        self.read_to(self._start, scratch.out.bytes)
         buffer = slot.parents[self._role]
         for run in slot.runs[self._role]:
             if run.file == self._file:

@@ -18,6 +18,7 @@ from crossfade_core.spec import MergeSpec
 from crossfade_registries.hub.scratch import Scratch
 from crossfade_registries.local.sink import LocalSink
 from crossfade_registries.local.source import LocalSource
+from crossfade_registries.retrying import Patience
 from crossfade_registries.settings import (
     Credential,
     Destination,
@@ -43,6 +44,7 @@ class Registries:
 
     def __init__(self, settings: RegistrySettings) -> None:
         self._settings = settings
+        self._patience = Patience(total_seconds=settings.patience_seconds)
         self._turn = Turn(settings.scratch if settings.units_at_once > 1 else None)
         self._scratch = Scratch(settings.scratch, settings.units_at_once, self._turn)
         self._s3 = functools.cache(self._open_s3)
@@ -76,12 +78,21 @@ class Registries:
             case S3Destination() as s3:
                 from crossfade_registries.s3.sink import S3Sink
 
-                return S3Sink(self._s3(_access(s3)), s3, job_id, overwrite=spec.overwrite, turn=self._turn)
+                return S3Sink(
+                    self._s3(_access(s3)),
+                    s3,
+                    job_id,
+                    overwrite=spec.overwrite,
+                    patience=self._patience,
+                    turn=self._turn,
+                )
             case HubDestination() as hub:
                 from crossfade_registries.hub.sink import HubSink
 
                 api = self._hub(hub.endpoint, hub.credential)
-                return HubSink(api, hub, job_id, overwrite=spec.overwrite, scratch=self._scratch)
+                return HubSink(
+                    api, hub, job_id, overwrite=spec.overwrite, scratch=self._scratch, patience=self._patience
+                )
 
     def check_user(self, destination: str, name: str) -> None:
         """Let the caller of that name publish to a destination.
@@ -127,7 +138,8 @@ class Registries:
         from crossfade_registries.s3.source import S3Source
 
         prefix = f"{bucket.prefix}/{ref.prefix}" if bucket.prefix else ref.prefix
-        return S3Source(self._s3(_access(bucket)), bucket.bucket or ref.bucket, prefix, ref.uri)
+        client = self._s3(_access(bucket))
+        return S3Source(client, bucket.bucket or ref.bucket, prefix, ref.uri, patience=self._patience)
 
     def _hub_source(self, ref: HubRef) -> Source:
         hub = self._settings.hub
@@ -138,7 +150,8 @@ class Registries:
             )
         from crossfade_registries.hub.source import HubSource
 
-        return HubSource(self._hub(hub.endpoint, hub.credential), ref, cache=hub.cache)
+        api = self._hub(hub.endpoint, hub.credential)
+        return HubSource(api, ref, cache=hub.cache, patience=self._patience)
 
     def _open_s3(self, access: S3Access) -> "S3Client":
         from crossfade_registries.s3.client import open_s3

@@ -195,6 +195,10 @@ class RegistrySettings(_Settings):
         default=1, ge=1, le=1024, description="How many merge workers share one machine, and its scratch."
     )
 
+    patience_seconds: float = Field(
+        default=300, ge=0, le=3600, description="How long one request to a registry that is away is tried again."
+    )
+
     @model_validator(mode="after")
     def _check_credentials(self) -> Self:
         for place, name, needs_token in self._named():

@@ -14,36 +14,41 @@ from tests.system.serving import wait_for
 
 pytestmark = pytest.mark.slow
 
+HURRY = {"retry_seconds": 0.1, "patience_seconds": 2}
+
 
 @pytest.fixture
 def models(tmp_path: Path) -> Path:
     folder = tmp_path / "models"
-    make_pair(folder, 40_000_000, 10_000_000)
+    make_pair(folder, 40_000_000, 5_000_000)
     return folder
 
 
 def test_job_ends_with_the_registry_named_and_goes_on_when_it_is_back(models, tmp_path, postgres_url, redis_url, hub):
-    settings = {"retry_seconds": 0.1, "credentials": json.dumps(hub.credentials())}
+    registries = {**hub.reading(), "credentials": hub.credentials()}
+    settings = {name: json.dumps(value, default=str) for name, value in registries.items()}
+    remote = {role: hub.put(role, models / role) for role in ("base", "instruct")}
     home = tmp_path / "service"
     home.mkdir()
-    with Fleet(home, models, (postgres_url, redis_url), {"hub": hub.writing()}, **settings) as fleet:
+    with Fleet(home, models, (postgres_url, redis_url), **settings, **HURRY) as fleet:
         fleet.start("control")
+        job_id = fleet.submit(output_name="hub-{lambda}", **remote)
+        wait_for(lambda: fleet.store.list_units(job_id), 60)
+        first, last = fleet.store.list_units(job_id)[0], fleet.store.list_units(job_id)[-1]
+        hub.fail(Status(503), "read", file=last.shard["file"], times=None)
         fleet.start("merge")
-        hub.fail(Status(503), "send", skip=1, times=None)
-        doomed = fleet.submit(destination="hub", output_name="doomed-{lambda}")
-        wait_for(lambda: fleet.events(doomed, "unit.done"), 60)
-        elsewhere = fleet.submit(output_name="elsewhere-{lambda}")
+        failed = fleet.ended(job_id)
+        assert (failed.state, (failed.error or {})["code"]) == (JobState.FAILED, "source_unavailable")
+        assert f"/{last.shard['file']}" in (failed.error or {})["message"]
+        done = {event.data["position"] for event in fleet.events(job_id, "unit.done")}
+        assert first.position in done
+        elsewhere = fleet.submit(output_name="local-{lambda}")
         assert fleet.ended(elsewhere).state is JobState.SUCCEEDED
-        failed = fleet.ended(doomed)
-        assert (failed.state, (failed.error or {})["code"]) == (JobState.FAILED, "sink_unavailable")
-        assert "hf://team/doomed-0.5" in (failed.error or {})["message"]
-        assert hub.visible() == {}
+        assert not list(fleet.outputs.glob("hub-*"))
         hub.heal()
-        done = len(fleet.events(doomed, "unit.done"))
-        fleet.store.retry_job(doomed)
-        fleet.queue.send(PLAN, doomed)
-        wait_for(lambda: fleet.store.get_job(doomed).state is JobState.SUCCEEDED, 120)
-        assert done > 0
-        units = fleet.store.list_units(doomed)
-        assert len(fleet.events(doomed, "unit.done")) == len(units)
-        assert {path.partition("/")[0] for path in hub.visible()} == {"doomed-0.5"}
+        fleet.store.retry_job(job_id)
+        fleet.queue.send(PLAN, job_id)
+        wait_for(lambda: fleet.store.get_job(job_id).state is JobState.SUCCEEDED, 120)
+        begun = [event.data["position"] for event in fleet.events(job_id, "unit.started")]
+        assert [position for position in done if begun.count(position) != 1] == []
+        assert list(fleet.outputs.glob("hub-0.5"))

@@ -73,13 +73,13 @@ class AccessGate:
             raise _foreign_host()
         if path in OPEN_PATHS:
             return None
-        header = headers.get("authorization", "")
-        if self._token is None and not header:
-            return LOCAL
-        secret = _bearer(header)
+        secret = _bearer(headers.get("authorization", ""))
+        is_key = keys.key_id_of(secret) is not None
+        if self._token is None and not is_key:
+            return LOCAL  # also with a token that is meant for another server
         if self._token is not None and _same(secret, self._token):
             return OPERATOR
-        if keys.key_id_of(secret) is not None:
+        if is_key:
             key = await to_thread.run_sync(self._key_store().find_key, secret)
             if key is not None:
                 return Caller.of(key)

@@ -105,7 +105,10 @@ def test_where_no_token_is_set_this_machine_needs_no_key_and_a_key_still_counts(
     key = {"authorization": f"Bearer {made['secret']}"}
     assert ask(deployment, "GET", "/v1/merges", key) == (200, None)
     assert ask(deployment, "POST", "/v1/merges", key, **SPEC) == (403, "scope_missing")
-    assert ask(deployment, "GET", "/v1/merges", {"authorization": "Bearer wrong"}) == (401, "unauthorized")
+    assert ask(deployment, "GET", "/v1/merges", {"authorization": f"{key['authorization'][:-1]}~"}) == (200, None)
+    deployment.client.delete("/v1/keys/reader")
+    assert ask(deployment, "GET", "/v1/merges", key) == (401, "unauthorized")
+    assert ask(deployment, "GET", "/v1/merges", {"authorization": "Bearer of-another-server"}) == (200, None)
     assert deployment.submit()["submitted_by"] == "local"
 
 

@@ -40,10 +40,10 @@ class JobRetries(StoreSide):
             own = update(UnitRow).where(UnitRow.job_id == job_id).execution_options(synchronize_session=False)
             session.execute(own.values(failures=0, deaths=0, not_before=None))
             done = own.where(UnitRow.state == UnitState.DONE)
-            if not is_kept:
-                session.execute(done.values(state=UnitState.PENDING, bytes_done=0, result=None))
-            kept = cast("CursorResult[Any]", session.execute(done.values(state=UnitState.DONE))).rowcount
-            data = {"state": job.state, "phase": job.phase, "units_kept": kept}
+            anew = {} if is_kept else {"state": UnitState.PENDING, "bytes_done": 0, "result": None}
+            count = cast("CursorResult[Any]", session.execute(done.values(updated_at=now, **anew))).rowcount
+            job.units_left += 0 if is_kept else count
+            data = {"state": job.state, "phase": job.phase, "units_kept": count if is_kept else 0}
             append_event(session, job, "job.retried", data, now)
             return job.as_job()
 

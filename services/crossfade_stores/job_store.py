@@ -107,6 +107,7 @@ class SqlJobStore(JobSubmissions, JobQueries, JobLeases, JobRetries, UnitLeases)
             if job.plan_summary is None:
                 job.plan_summary, job.merging_at = dict(summary), now
                 job.merge_digest = merge_digest or job.merge_digest
+                job.units_left = len(units)
                 session.add_all(_new_unit(job.id, position, unit, now) for position, unit in enumerate(units))
                 _enter_phase(session, job, Phase.MERGING, now)
             rows = session.scalars(select(UnitRow).where(UnitRow.job_id == job_id).order_by(UnitRow.position))

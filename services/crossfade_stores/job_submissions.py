@@ -43,6 +43,7 @@ class JobSubmissions(StoreSide):
             priority=spec.priority,
             submitted_by=submission.submitted_by,
             merge_digest=submission.merge_digest,
+            units_left=0,
             last_sequence=0,
         )
         names = spec.output_names(job.id)

@@ -78,7 +78,11 @@ class Base(DeclarativeBase):
 
 
 class JobRow(Base):
-    """One job. `last_sequence` is the number of its newest event, counted under the row's lock."""
+    """One job.
+
+    Kept under the row's lock: `last_sequence`, the number of its newest event, and `units_left`, how many of its units
+    are not DONE; to count ten thousand with each completion would cost the database more than all else.
+    """
 
     __tablename__ = "jobs"
     __table_args__ = (
@@ -104,6 +108,7 @@ class JobRow(Base):
     merge_digest: Mapped[str | None] = mapped_column(String(80))
     staged_until: Mapped[datetime | None]
     plan_summary: Mapped[dict[str, Any] | None]
+    units_left: Mapped[int] = mapped_column(server_default="0")
     error: Mapped[dict[str, Any] | None]
     last_sequence: Mapped[int]
     control_owner: Mapped[str | None] = mapped_column(String(255))

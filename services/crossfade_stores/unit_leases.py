@@ -97,9 +97,9 @@ class UnitLeases(StoreSide):
             if not completed:
                 raise _lease_lost(unit_id, fence)
             position = session.scalar(select(UnitRow.position).where(UnitRow.id == unit_id))
-            remaining = _count(session, UnitRow.job_id == job.id, UnitRow.state != UnitState.DONE)
-            append_event(session, job, "unit.done", {"position": position, "remaining": remaining}, now)
-            return remaining
+            job.units_left -= 1
+            append_event(session, job, "unit.done", {"position": position, "remaining": job.units_left}, now)
+            return job.units_left
 
     def release_unit(self, unit_id: UnitId, fence: int) -> None:
         """Give a unit back; no-op for a stale fence. The row's time stays, so that `idle_jobs` sees it soon."""

@@ -27,12 +27,13 @@ def test_job_that_is_under_way_is_not_begun_again(store, spec):
 
 
 @pytest.mark.parametrize("end", [JobState.FAILED, JobState.SUCCEEDED, JobState.CANCELLING])
-def test_job_that_has_ended_or_is_cancelled_stands_in_nobodys_way(store, spec, end):
+def test_job_that_has_ended_or_is_cancelled_stands_in_nobodys_way(store, spec, clock, end):
     job = store.create_job(spec, SAME)
     store.move_job(job.id, JobState.RUNNING, phase=Phase.PLANNING)
     store.move_job(job.id, end, phase=Phase.DONE)
     found = store.find_merge(DIGEST)
     assert (found and found.id) == (job.id if end is JobState.SUCCEEDED else None)
+    clock.advance(1)  # ids sort by age
     newer = store.create_job(spec, SAME)
     assert store.find_merge(DIGEST).id == newer.id
 

@@ -1,4 +1,4 @@
-"""API keys; who submitted a job, what makes two jobs the same, until when a failed one's staged shards are kept."""
+"""API keys; of a job: who submitted it, what it is the same as, how many units are left, how long shards are kept."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -25,6 +25,11 @@ def upgrade() -> None:
     op.add_column("jobs", sa.Column("submitted_by", sa.String(63)))
     op.add_column("jobs", sa.Column("merge_digest", sa.String(80)))
     op.add_column("jobs", sa.Column("staged_until", sa.DateTime(timezone=True)))
+    op.add_column("jobs", sa.Column("units_left", sa.Integer(), nullable=False, server_default="0"))
+    op.execute(
+        "update jobs set units_left = "
+        "(select count(*) from units where units.job_id = jobs.id and units.state <> 'DONE')"
+    )
     op.create_index("ix_jobs_merge_digest", "jobs", ["merge_digest"])
     op.create_index("ix_jobs_staged_until", "jobs", ["staged_until"])
     op.create_index("ix_jobs_submitted_by_state", "jobs", ["submitted_by", "state"])

@@ -2,7 +2,7 @@
 
 import hmac
 import ipaddress
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Annotated, Final
 from urllib.parse import urlsplit
 
@@ -91,14 +91,14 @@ class AccessGate:
         )
 
 
-def may(scope: keys.Scope) -> Callable[[Request], Caller]:
+def may(scope: keys.Scope) -> Callable[[Request], Awaitable[Caller]]:
     """Return a dependency that gives a route its caller.
 
     Raises:
         ScopeMissing: The caller's key lacks `scope`.
     """
 
-    def require(request: Request) -> Caller:
+    async def require(request: Request) -> Caller:  # FastAPI would run a plain function on a thread
         caller: Caller = request.state.caller
         if not caller.may(scope):
             raise ScopeMissing(

@@ -70,6 +70,7 @@ def retry_job(job: Job, caller: Caller, adapters: Adapters) -> Job:
 
     Raises:
         IllegalTransition: It has not failed, or what it left is being put away at this moment.
+        AlreadyUnderWay: Another job makes the same by now.
         DestinationNotAllowed: The caller may not publish where it publishes.
         StoreUnavailable: The database is away.
     """

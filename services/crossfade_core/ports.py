@@ -275,6 +275,7 @@ class JobStore(Protocol):
 
         Raises:
             IllegalTransition: It is in another state.
+            AlreadyUnderWay: An unfinished job has its merge digest.
         """
 
     def staged_jobs(self, idle_seconds: float, limit: int = 100) -> Sequence[Job]:

@@ -8,7 +8,7 @@ from sqlalchemy import CursorResult, select, update
 
 from crossfade_core.job import Job, JobId, JobState, OutputState, Phase, UnitState, check_retry
 from crossfade_stores.job_rows import append_event, lock_job
-from crossfade_stores.job_submissions import deadline
+from crossfade_stores.job_submissions import check_first, deadline
 from crossfade_stores.tables import JobRow, OutputRow, UnitRow
 from crossfade_stores.transactions import StoreSide
 
@@ -21,12 +21,15 @@ class JobRetries(StoreSide):
 
         Raises:
             IllegalTransition: It has not failed.
+            AlreadyUnderWay: Another job makes the same by now.
             JobNotFound: There is no such job.
         """
         now = self._clock.now()
         with self._transactions.write() as session:
             job = lock_job(session, job_id)
             check_retry(job.state)
+            if job.merge_digest is not None:
+                check_first(session, job.merge_digest)
             is_kept = job.staged_until is not None
             job.state, job.phase, job.error = JobState.QUEUED, Phase.WAITING, None
             job.started_at = job.finished_at = job.staged_until = None

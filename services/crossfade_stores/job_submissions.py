@@ -49,7 +49,7 @@ class JobSubmissions(StoreSide):
         names = spec.output_names(job.id)
         with self._transactions.write() as session:
             if submission.merge_digest is not None and not submission.is_fresh:
-                _check_first(session, submission.merge_digest)
+                check_first(session, submission.merge_digest)
             if submission.key_id is not None:
                 _check_limit(session, submission.key_id)
             session.add(job)
@@ -80,7 +80,12 @@ def deadline(spec: MergeSpec, now: datetime) -> datetime | None:
     return None if spec.deadline_seconds is None else now + timedelta(seconds=spec.deadline_seconds)
 
 
-def _check_first(session: Session, merge_digest: str) -> None:
+def check_first(session: Session, merge_digest: str) -> None:
+    """See that no unfinished job makes the same, until the transaction ends.
+
+    Raises:
+        AlreadyUnderWay: One does.
+    """
     if session.get_bind().dialect.name == "postgresql":
         # Of two submissions at once, each would see no other; on SQLite a writer is alone anyway.
         session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(merge_digest, 0))))

@@ -4,8 +4,9 @@ from datetime import timedelta
 
 import pytest
 
-from crossfade_core.errors import IllegalTransition, JobNotFound
+from crossfade_core.errors import AlreadyUnderWay, IllegalTransition, JobNotFound
 from crossfade_core.job import JobState, OutputState, Phase, UnitState
+from crossfade_core.ports import Submission
 
 ERROR = {"code": "source_unavailable", "message": "away", "blame": "upstream", "retryable": True, "details": {}}
 KEPT = timedelta(hours=1)
@@ -96,3 +97,14 @@ def test_job_that_has_kept_its_shards_for_long_enough_is_found_until_they_are_fo
     assert store.staged_jobs(30) == []
     store.retry_job(job_id)
     assert store.progress(job_id).units_done == 0
+
+
+def test_job_that_another_makes_by_now_is_not_retried_beside_it(store, spec):
+    same = Submission(merge_digest="sha256:same")
+    job = store.create_job(spec, same)
+    store.move_job(job.id, JobState.FAILED, phase=Phase.DONE, error=ERROR)
+    other = store.create_job(spec, same)
+    with pytest.raises(AlreadyUnderWay, match=other.id):
+        store.retry_job(job.id)
+    store.move_job(other.id, JobState.CANCELLED, phase=Phase.DONE)
+    assert store.retry_job(job.id).state is JobState.QUEUED

@@ -67,6 +67,8 @@ STATUS: Final[dict[type[errors.CrossfadeError], int]] = {
     errors.AttemptsExhausted: 500,
     errors.AlreadyUnderWay: 409,
     errors.QueueLimitReached: 429,
+    errors.IdempotencyMismatch: 422,
+    errors.RequestInFlight: 409,
     errors.KeyNotFound: 404,
     errors.KeyNameTaken: 409,
     errors.ScopeMissing: 403,

@@ -4,6 +4,7 @@ The database is the truth and the queue only delivers: once a change is stored, 
 the sweeper sends the message again.
 """
 
+import contextlib
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -12,13 +13,13 @@ from typing import Final
 import structlog
 
 from crossfade_api.dependencies import Adapters
-from crossfade_core.errors import AlreadyUnderWay, IllegalTransition, QueueUnavailable
+from crossfade_core.errors import AlreadyUnderWay, IllegalTransition, QueueUnavailable, StoreUnavailable
 from crossfade_core.job import Job, JobId, JobState, Output, Phase, state_on_cancel
 from crossfade_core.keys import Caller
 from crossfade_core.messages import PLAN, PUBLISH, TaskName
 from crossfade_core.plan import MergePlan
-from crossfade_core.ports import StagedFile, Submission
-from crossfade_core.spec import MergeSpec
+from crossfade_core.ports import IdempotentRequest, StagedFile, Submission
+from crossfade_core.spec import MergeSpec, body_digest
 from crossfade_registries.acceptance import check_outputs
 from crossfade_registries.layout import merge_digest, plan_spec
 
@@ -30,13 +31,46 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True)
 class Accepted:
-    """The job that answers a submission; `is_reused` where an earlier one makes, or has made, the same."""
+    """The job that answers a submission.
+
+    Attributes:
+        job: The job.
+        is_reused: An earlier one that makes, or has made, the same.
+        is_replayed: The one that answered the same request before.
+    """
 
     job: Job
-    is_reused: bool
+    is_reused: bool = False
+    is_replayed: bool = False
 
 
-def submit_job(spec: MergeSpec, caller: Caller, adapters: Adapters) -> Accepted:
+def submit_once(spec: MergeSpec, caller: Caller, key: str | None, adapters: Adapters) -> Accepted:
+    """Submit a job unless the request with this idempotency key was answered before.
+
+    A request that is refused is forgotten: sent again, it is looked at again.
+
+    Raises:
+        IdempotencyMismatch: The key came with another spec.
+        RequestInFlight: The same request is being answered at this moment.
+        CrossfadeError: As for `submit_job`.
+    """
+    if key is None:
+        return submit_job(spec, caller, adapters)
+    request = IdempotentRequest(caller.name, key, body_digest(spec))
+    answered = adapters.store.begin_request(request)
+    if answered is not None:
+        return Accepted(adapters.store.get_job(answered), is_replayed=True)
+    try:
+        return submit_job(spec, caller, adapters, request)
+    except BaseException:
+        with contextlib.suppress(StoreUnavailable):  # then it is taken for given up after some minutes
+            adapters.store.drop_request(request)
+        raise
+
+
+def submit_job(
+    spec: MergeSpec, caller: Caller, adapters: Adapters, request: IdempotentRequest | None = None
+) -> Accepted:
     """Plan from headers, look whether every output's name is free, store the job, send it off.
 
     Where a job makes the same of the same files, or has, and its outputs still stand, that one is the answer.
@@ -53,16 +87,17 @@ def submit_job(spec: MergeSpec, caller: Caller, adapters: Adapters) -> Accepted:
     digest = merge_digest(spec, sourced)
     twin = adapters.store.find_merge(digest) if spec.is_made_once else None
     if twin is not None and _stands(twin, adapters):
-        return Accepted(twin, is_reused=True)
+        return _reused(twin, request, adapters)
     _check_outputs(spec, sourced.plan, adapters)
-    submission = Submission(caller.name, caller.key_id, digest, is_fresh=not spec.is_made_once)
+    is_fresh = not spec.is_made_once
+    submission = Submission(caller.name, caller.key_id, digest, is_fresh=is_fresh, request=request)
     try:
         job = adapters.store.create_job(spec, submission)
     except AlreadyUnderWay as error:  # submitted twice at the same moment
-        return Accepted(adapters.store.get_job(JobId(str(error.details["job"]))), is_reused=True)
+        return _reused(adapters.store.get_job(JobId(str(error.details["job"]))), request, adapters)
     log.info("job.accepted", job_id=job.id, lambdas=len(spec.lambdas), read_bytes=sourced.plan.read_bytes)
     _send(PLAN, job.id, adapters)
-    return Accepted(job, is_reused=False)
+    return Accepted(job)
 
 
 def retry_job(job: Job, caller: Caller, adapters: Adapters) -> Job:
@@ -118,6 +153,12 @@ def cancel_job(job: Job, adapters: Adapters) -> Job:
             _send(PUBLISH, job.id, adapters)
         return moved
     return job
+
+
+def _reused(job: Job, request: IdempotentRequest | None, adapters: Adapters) -> Accepted:
+    if request is not None:
+        adapters.store.answer_request(request, job.id)
+    return Accepted(job, is_reused=True)
 
 
 def _check_caller(spec: MergeSpec, caller: Caller, adapters: Adapters) -> None:

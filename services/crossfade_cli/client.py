@@ -53,14 +53,19 @@ class Client:
     ) -> None:
         self._http.close()
 
-    def submit(self, spec: Mapping[str, object]) -> JobView:
+    def submit(self, spec: Mapping[str, object], idempotency_key: str | None = None) -> JobView:
         """Submit a job; the service fills in what `spec` leaves out.
+
+        Args:
+            spec: The job.
+            idempotency_key: Sent again with the same spec within a day, it gets the same job.
 
         Raises:
             Reported: The service refused it: malformed, unreadable sources, tensors that do not pair, output exists.
             ServiceUnreachable: No service answers.
         """
-        return self._call("POST", "/v1/merges", JobView, body=spec)
+        headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
+        return self._call("POST", "/v1/merges", JobView, body=spec, headers=headers)
 
     def get(self, job_id: str) -> JobView:
         """Return a job as it stands.
@@ -164,9 +169,10 @@ class Client:
         *,
         params: Mapping[str, str | int] | None = None,
         body: Mapping[str, object] | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> _Answer:
         try:
-            response = self._http.request(method, path, params=params, json=body)
+            response = self._http.request(method, path, params=params, json=body, headers=headers)
         except httpx.HTTPError as error:
             raise self._unreachable(error) from error
         if not response.is_success:

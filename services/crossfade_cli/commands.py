@@ -166,6 +166,9 @@ def submit(  # noqa: PLR0913, PLR0917 (to typer an option is an argument)
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Make it again, also where its outputs stand or a job makes them.")
     ] = False,
+    idempotency_key: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="Sent again with the same job within a day, it gets that job.")
+    ] = None,
     is_watched: Watched = False,
     url: Url = DEFAULT_URL,
     as_json: Json = False,
@@ -194,7 +197,7 @@ def submit(  # noqa: PLR0913, PLR0917 (to typer an option is an argument)
         **terms,
     )
     with _connect(url) as client:
-        remote.submit(client, spec, is_watched=is_watched, as_json=as_json)
+        remote.submit(client, spec, idempotency_key=idempotency_key, is_watched=is_watched, as_json=as_json)
 
 
 def inspect(

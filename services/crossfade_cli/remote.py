@@ -16,13 +16,15 @@ from crossfade_core.job import JobState
 _CANCELS = (JobState.CANCELLED, JobState.CANCELLING)
 
 
-def submit(client: Client, spec: Mapping[str, object], *, is_watched: bool, as_json: bool) -> None:
+def submit(
+    client: Client, spec: Mapping[str, object], *, idempotency_key: str | None, is_watched: bool, as_json: bool
+) -> None:
     """Submit a job and say its id, or follow it to its end.
 
     Raises:
         CrossfadeError: The service is away or refused, or the watched job did not succeed.
     """
-    job = client.submit(spec)
+    job = client.submit(spec, idempotency_key)
     told = "makes the same already; --fresh makes it again" if job.reused else "submitted"
     _follow(client, job, told, is_watched=is_watched, as_json=as_json)
 

@@ -37,7 +37,7 @@
     ├── JobNotFound, IllegalTransition, JobCancelled, DeadlineExceeded, LeaseLost, AttemptsExhausted
     ├── UnitCrashed                 a fault of ours
     │   └── OutOfMemory             the worker was refused memory
-    ├── AlreadyUnderWay, QueueLimitReached
+    ├── AlreadyUnderWay, QueueLimitReached, IdempotencyMismatch, RequestInFlight
     ├── KeyNotFound, KeyNameTaken, ScopeMissing
     ├── StoreUnavailable, QueueUnavailable, ProgramMissing
     └── Reported, ServiceUnreachable, ProcessFailed, StateDirInUse      the command line's own
@@ -446,6 +446,20 @@ class QueueLimitReached(CrossfadeError):
     """The caller's key has as many unfinished jobs as it may have."""
 
     code = "queue_limit_reached"
+    retryable = True
+
+
+class IdempotencyMismatch(CrossfadeError):
+    """An idempotency key came with another body than the first time."""
+
+    code = "idempotency_mismatch"
+    blame: ClassVar[Blame] = "user"
+
+
+class RequestInFlight(CrossfadeError):
+    """The request with this idempotency key is being answered at this moment."""
+
+    code = "request_in_flight"
     retryable = True
 
 

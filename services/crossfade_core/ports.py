@@ -187,6 +187,15 @@ class NewEvent:
 
 
 @dataclass(frozen=True)
+class IdempotentRequest:
+    """A submission that can be sent again: the caller's name, the key it chose, the digest of what it asked for."""
+
+    caller: str
+    key: str
+    body_digest: str
+
+
+@dataclass(frozen=True)
 class Submission:
     """What comes with a spec when it is submitted.
 
@@ -195,12 +204,14 @@ class Submission:
         key_id: Of the caller's key, where there is one; its limit holds.
         merge_digest: What makes the job the same as another.
         is_fresh: Made again although the same may be under way.
+        request: Noted as answered by the job, in the same transaction.
     """
 
     submitted_by: str | None = None
     key_id: KeyId | None = None
     merge_digest: str | None = None
     is_fresh: bool = False
+    request: IdempotentRequest | None = None
 
 
 @dataclass(frozen=True)
@@ -226,6 +237,23 @@ class JobStore(Protocol):
             AlreadyUnderWay: An unfinished job has its merge digest, and it is not to be made afresh.
             QueueLimitReached: The key has as many unfinished jobs as it may have.
         """
+
+    def begin_request(self, request: IdempotentRequest) -> JobId | None:
+        """Return the job that answered a request within the last 24 hours; None where it is now the caller's to answer.
+
+        Raises:
+            IdempotencyMismatch: The key came with another body.
+            RequestInFlight: The same request is being answered at this moment.
+        """
+
+    def answer_request(self, request: IdempotentRequest, job_id: JobId) -> None:
+        """Note that an earlier job answers a request that was begun."""
+
+    def drop_request(self, request: IdempotentRequest) -> None:
+        """Forget a request that was begun and refused; does nothing once it is answered."""
+
+    def forget_requests(self) -> None:
+        """Forget the requests of more than 24 hours ago."""
 
     def find_merge(self, merge_digest: str) -> Job | None:
         """Return the newest job of a merge digest that is QUEUED, RUNNING or SUCCEEDED."""

@@ -349,9 +349,18 @@ def canonical_json(value: object) -> bytes:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
 
 
+def body_digest(spec: MergeSpec) -> str:
+    """Return `sha256:<hex>` over the canonical JSON of the whole spec, defaults written out: of what was asked for."""
+    return _digest(spec.model_dump(mode="json"))
+
+
 def spec_digest(spec: MergeSpec) -> str:
     """Return `sha256:<hex>` over the canonical JSON of the spec, defaults written out.
 
     Of every field but `priority`, `deadline_seconds` and `fresh`, which change nothing of what is made.
     """
-    return "sha256:" + hashlib.sha256(canonical_json(spec.model_dump(mode="json", exclude=_NOT_DIGESTED))).hexdigest()
+    return _digest(spec.model_dump(mode="json", exclude=_NOT_DIGESTED))
+
+
+def _digest(value: object) -> str:
+    return "sha256:" + hashlib.sha256(canonical_json(value)).hexdigest()

@@ -27,6 +27,7 @@ from crossfade_core.job import (
 from crossfade_core.ports import Clock, NewEvent, NewUnit
 from crossfade_stores.job_leases import JobLeases
 from crossfade_stores.job_queries import JobQueries
+from crossfade_stores.job_requests import JobRequests
 from crossfade_stores.job_retries import JobRetries
 from crossfade_stores.job_rows import append_event, lock_job
 from crossfade_stores.job_submissions import JobSubmissions, new_id
@@ -42,7 +43,7 @@ _UNPUBLISHED: Final = {
 """What an output that is still PENDING becomes when its job ends."""
 
 
-class SqlJobStore(JobSubmissions, JobQueries, JobLeases, JobRetries, UnitLeases):
+class SqlJobStore(JobSubmissions, JobRequests, JobQueries, JobLeases, JobRetries, UnitLeases):
     """The job store on SQLite or PostgreSQL. Safe to use from several threads and processes."""
 
     def __init__(self, engine: Engine, clock: Clock) -> None:

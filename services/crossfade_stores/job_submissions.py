@@ -12,6 +12,7 @@ from crossfade_core.job import TERMINAL, Job, JobId, JobState, OutputState, Phas
 from crossfade_core.keys import KeyId
 from crossfade_core.ports import Submission
 from crossfade_core.spec import MergeSpec, spec_digest
+from crossfade_stores.job_requests import answer
 from crossfade_stores.job_rows import append_event
 from crossfade_stores.tables import JobRow, KeyRow, OutputRow
 from crossfade_stores.transactions import StoreSide
@@ -59,6 +60,8 @@ class JobSubmissions(StoreSide):
                 for position, (lam, name) in enumerate(zip(spec.lambdas, names, strict=True))
             )
             append_event(session, job, "job.queued", {"state": job.state, "phase": job.phase}, now)
+            if submission.request is not None:
+                answer(session, submission.request, job.id)
             return job.as_job()
 
     def find_merge(self, merge_digest: str) -> Job | None:

@@ -255,3 +255,16 @@ class KeyRow(Base):
             expires_at=self.expires_at,
             revoked_at=self.revoked_at,
         )
+
+
+class RequestRow(Base):
+    """One request with an idempotency key; without a job while it is being answered."""
+
+    __tablename__ = "requests"
+    __table_args__ = (Index(None, "created_at"),)
+
+    caller: Mapped[str] = mapped_column(String(63), primary_key=True)
+    key: Mapped[str] = mapped_column(String(255), primary_key=True)
+    body_digest: Mapped[str] = mapped_column(String(80))
+    job_id: Mapped[JobId | None] = mapped_column(String(ID_LENGTH), ForeignKey("jobs.id"))
+    created_at: Mapped[datetime]

@@ -34,7 +34,13 @@ class CrashingStore:
 def test_every_error_of_the_tree_has_a_status(kind):
     status = status_of(kind)
     assert 400 <= status < 600
-    is_otherwise_retryable = kind.code in ("lease_lost", "unit_crashed", "out_of_memory", "queue_limit_reached")
+    is_otherwise_retryable = kind.code in (
+        "lease_lost",
+        "unit_crashed",
+        "out_of_memory",
+        "queue_limit_reached",
+        "request_in_flight",
+    )
     assert (status == 503) == (kind.retryable and not is_otherwise_retryable)
     if kind.blame == "user" and not issubclass(kind, CheckpointError):
         assert kind in STATUS

@@ -177,6 +177,14 @@ def test_submission_that_an_earlier_job_answers_says_so(crossfade: Crossfade):
     assert [asked.body.get("fresh") for asked in service.asked_for("/v1/merges")] == [None, True]
 
 
+def test_idempotency_key_is_sent_as_such(crossfade: Crossfade):
+    with FakeService() as service:
+        crossfade(*SUBMIT, "--idempotency-key", "release-7", "--url", service.url)
+        crossfade(*SUBMIT, "--url", service.url)
+    keys = [asked.headers.get("Idempotency-Key") for asked in service.asked_for("/v1/merges")]
+    assert keys == ["release-7", None]
+
+
 def test_retry_asks_once_and_follows_the_job_where_asked_to(crossfade: Crossfade):
     with FakeService() as service:
         told = crossfade("retry", JOB_ID, "--url", service.url)

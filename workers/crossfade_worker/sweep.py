@@ -47,6 +47,7 @@ class Sweep:
         for job in self._store.staged_jobs(self._idle_seconds):
             self._queue.send(PUBLISH, job.id)
             self._store.touch_job(job.id)
+        self._store.forget_requests()
         for job in self._store.idle_jobs(self._idle_seconds):
             self._resend(job)
             self._store.touch_job(job.id)

@@ -2,17 +2,19 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Header, Query, Response
 
 from crossfade_api.auth import Canceller, Reader, Submitter
 from crossfade_api.dependencies import JOB_ID_PATTERN, Adapters, AdaptersDep, ExistingJob
 from crossfade_api.problems import documented
-from crossfade_api.submission import cancel_job, retry_job, submit_job
+from crossfade_api.submission import cancel_job, retry_job, submit_once
 from crossfade_api.views import JobListView, JobView, LinksView
 from crossfade_core.job import Job, JobId, JobState
 from crossfade_core.spec import MergeSpec
 
 MAX_PAGE = 200
+REPLAYED = "Idempotency-Replayed"
+_STRING = {"type": "string"}
 
 router = APIRouter(prefix="/v1/merges", tags=["merges"])
 
@@ -26,12 +28,30 @@ router = APIRouter(prefix="/v1/merges", tags=["merges"])
         200: {"model": JobView, "description": "An earlier job has made the same, and its outputs stand: that one."},
         202: {
             "description": "Accepted: the job is stored and will be run; or an earlier one makes the same.",
-            "headers": {"Location": {"description": "Path of the job.", "schema": {"type": "string"}}},
+            "headers": {
+                "Location": {"description": "Path of the job.", "schema": _STRING},
+                REPLAYED: {"description": "`true` where the same request was answered before.", "schema": _STRING},
+            },
         },
         **documented(401, 403, 409, 413, 422, 429, 503),
     },
 )
-def submit_merge(spec: MergeSpec, response: Response, adapters: AdaptersDep, caller: Submitter) -> JobView:
+def submit_merge(
+    spec: MergeSpec,
+    response: Response,
+    adapters: AdaptersDep,
+    caller: Submitter,
+    idempotency_key: Annotated[
+        str | None,
+        Header(
+            min_length=1,
+            max_length=255,
+            pattern=r"^[\x21-\x7e]+$",
+            description="Of your choosing, new for each submission; sent again within 24 hours with the same body, it "
+            "gets the same job.",
+        ),
+    ] = None,
+) -> JobView:
     """Check a spec against the sources' headers and the destination, and accept it.
 
     Both sources are opened and planned before the answer, from their headers alone: a pair that does not fit is refused
@@ -39,10 +59,15 @@ def submit_merge(spec: MergeSpec, response: Response, adapters: AdaptersDep, cal
 
     The same spec of the same files is computed once: where a job makes the same, or has made it and its outputs still
     stand, that job is the answer, with `reused` true. `fresh` makes it again.
+
+    With an `Idempotency-Key` a request whose answer was lost can be sent again without thought: the same key and body
+    get the same job, another body is refused (422), and so is one that is still being answered (409).
     """
-    accepted = submit_job(spec, caller, adapters)
+    accepted = submit_once(spec, caller, idempotency_key, adapters)
     response.headers["Location"] = LinksView.of(accepted.job).self
-    if accepted.job.state is JobState.SUCCEEDED:
+    if accepted.is_replayed:
+        response.headers[REPLAYED] = "true"
+    elif accepted.is_reused and accepted.job.state is JobState.SUCCEEDED:
         response.status_code = 200
     return _show(accepted.job, adapters, is_reused=accepted.is_reused)
 

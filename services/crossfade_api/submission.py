@@ -56,7 +56,7 @@ def submit_once(spec: MergeSpec, caller: Caller, key: str | None, adapters: Adap
     """
     if key is None:
         return submit_job(spec, caller, adapters)
-    request = IdempotentRequest(caller.name, key, body_digest(spec))
+    request = IdempotentRequest(caller.name, key, body_digest(spec), attempt=uuid.uuid4().hex)
     answered = adapters.store.begin_request(request)
     if answered is not None:
         return Accepted(adapters.store.get_job(answered), is_replayed=True)
@@ -90,7 +90,7 @@ def submit_job(
         return _reused(twin, request, adapters)
     _check_outputs(spec, sourced.plan, adapters)
     is_fresh = not spec.is_made_once
-    submission = Submission(caller.name, caller.key_id, digest, is_fresh=is_fresh, request=request)
+    submission = Submission(caller.name, digest, is_fresh=is_fresh, request=request)
     try:
         job = adapters.store.create_job(spec, submission)
     except AlreadyUnderWay as error:  # submitted twice at the same moment
@@ -142,7 +142,7 @@ def cancel_job(job: Job, adapters: Adapters) -> Job:
                 job.id, state, phase=phase, staged_until=adapters.clock.now() if is_staged else None
             )
         except IllegalTransition:
-            # A worker may have moved the job since it was read; states only go forward, so this ends.
+            # A worker may have moved the job since it was read; nobody moves it all the time, so this ends.
             latest = adapters.store.get_job(job.id)
             if latest.state is job.state:
                 raise

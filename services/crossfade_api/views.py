@@ -171,7 +171,8 @@ class JobView(View):
     submitted_by: str | None = Field(description="The name of the key it was submitted with.", examples=["release"])
     reused: bool = Field(description="In the answer to a submission: an earlier job makes, or has made, the same.")
     staged_until: datetime | None = Field(
-        description="Of a job that failed: until then a retry keeps the units that are done; null: it makes them again."
+        description="Of a job that failed: before that a retry keeps the units that are done; afterwards, and where it "
+        "is null, they are made again."
     )
     progress: ProgressView
     plan: PlanView | None

@@ -49,16 +49,15 @@ class ApiKey:
 
 @dataclass(frozen=True)
 class Caller:
-    """Who sent a request. `key_id` is None for who needs no key: this machine, or the operator's token."""
+    """Who sent a request: a key by its name, or who needs none."""
 
     name: str
     scopes: frozenset[Scope]
-    key_id: KeyId | None = None
 
     @classmethod
     def of(cls, key: ApiKey) -> Self:
         """Return the caller that carries a key."""
-        return cls(key.name, key.scopes, key.id)
+        return cls(key.name, key.scopes)
 
     def may(self, scope: Scope) -> bool:
         """Tell whether the caller has a scope."""

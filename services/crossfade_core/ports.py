@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from crossfade_core.job import Event, Job, JobId, JobState, Output, Phase, Progress, Unit, UnitId
-from crossfade_core.keys import ApiKey, KeyId, Scope
+from crossfade_core.keys import ApiKey, Scope
 from crossfade_core.messages import TaskName
 from crossfade_core.spec import MergeSpec
 
@@ -188,11 +188,19 @@ class NewEvent:
 
 @dataclass(frozen=True)
 class IdempotentRequest:
-    """A submission that can be sent again: the caller's name, the key it chose, the digest of what it asked for."""
+    """A submission that can be sent again.
+
+    Attributes:
+        caller: The caller's name.
+        key: What the caller chose.
+        body_digest: Of what was asked for.
+        attempt: Different each time the request is sent; only the one that began it answers or drops it.
+    """
 
     caller: str
     key: str
     body_digest: str
+    attempt: str
 
 
 @dataclass(frozen=True)
@@ -200,15 +208,13 @@ class Submission:
     """What comes with a spec when it is submitted.
 
     Attributes:
-        submitted_by: Name of the caller.
-        key_id: Of the caller's key, where there is one; its limit holds.
+        submitted_by: Name of the caller; where it is a key's, the key's limit holds.
         merge_digest: What makes the job the same as another.
         is_fresh: Made again although the same may be under way.
         request: Noted as answered by the job, in the same transaction.
     """
 
     submitted_by: str | None = None
-    key_id: KeyId | None = None
     merge_digest: str | None = None
     is_fresh: bool = False
     request: IdempotentRequest | None = None
@@ -299,18 +305,20 @@ class JobStore(Protocol):
         """Queue a FAILED or PARTIALLY_SUCCEEDED job again; event `job.retried` with how many units are kept.
 
         Its failed outputs are PENDING again, its units have no failures and no deaths; those that are DONE stay so if
-        what they staged is kept (`staged_until`), else they are PENDING. Its deadline begins anew.
+        what they staged is kept (until `staged_until`), else they are PENDING; those still worked on are taken from
+        their holders. Its deadline begins anew.
 
         Raises:
             IllegalTransition: It is in another state.
-            AlreadyUnderWay: An unfinished job has its merge digest.
+            AlreadyUnderWay: An unfinished job has its merge digest, and it is not one to be made afresh.
+            QueueLimitReached: Its submitter's key has as many unfinished jobs as it may have.
         """
 
     def staged_jobs(self, idle_seconds: float, limit: int = 100) -> Sequence[Job]:
-        """Return failed jobs whose `staged_until` is over, and not updated for `idle_seconds`, longest over first."""
+        """Return ended jobs whose `staged_until` is over, longest over first; none updated within `idle_seconds`."""
 
     def forget_staged(self, job_id: JobId) -> None:
-        """Note that a failed job keeps nothing staged: its units are made again if it is retried."""
+        """Note that nothing is left of what a job had staged."""
 
     def set_phase(self, job_id: JobId, phase: Phase) -> None:
         """Note the phase of a RUNNING or CANCELLING job; does nothing in other states; event `job.phase` on change."""
@@ -359,8 +367,8 @@ class JobStore(Protocol):
             LeaseLost: As for `renew_lease`.
         """
 
-    def release_unit(self, unit_id: UnitId, fence: int) -> None:
-        """Give an unfinished unit back: PENDING, no lease. Does nothing when the fence is stale."""
+    def release_unit(self, unit_id: UnitId, fence: int) -> bool:
+        """Give an unfinished unit back: PENDING, no lease. False, and nothing done, when the fence is stale."""
 
     def fail_unit(self, unit_id: UnitId, fence: int, wait_seconds: float, error: Mapping[str, Any]) -> None:
         """Give a unit back that failed, to be claimed again in `wait_seconds`; event `unit.failed` with the error.

@@ -98,15 +98,13 @@ class Registries:
         """Let the caller of that name publish to a destination.
 
         Raises:
-            UnknownDestination: The configuration has no such destination.
-            DestinationNotAllowed: It is not for this caller.
+            DestinationNotAllowed: It is not for this caller, or not there: the two look the same.
         """
-        if NamePatterns(self._destination(destination).users).matching(name):
-            return
         own = [key for key, place in self._settings.destinations.items() if NamePatterns(place.users).matching(name)]
-        raise DestinationNotAllowed(
-            f"key {name!r} may not publish to {destination!r}; it may to {_names(own)}", destination=destination
-        )
+        if destination not in own:
+            raise DestinationNotAllowed(
+                f"key {name!r} may not publish to {destination!r}; it may to {_names(own)}", destination=destination
+            )
 
     def _destination(self, name: str) -> Destination:
         found = self._settings.destinations.get(name)

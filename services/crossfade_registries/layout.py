@@ -113,7 +113,7 @@ def plan_spec(spec: MergeSpec, open_source: OpenSource) -> SourcedPlan:
 def merge_digest(spec: MergeSpec, sourced: SourcedPlan) -> str:
     """Return `sha256:<hex>` over what a job is made of: its spec's digest, and every pinned file with its version.
 
-    Jobs of one digest make the same outputs, bit for bit, at the same place.
+    Jobs of one digest make the same shards, bit for bit, and publish them at the same place.
     """
     files = {role: files_as_record(found) for role, found in sourced.files.items()}
     made_of = {"spec": spec_digest(spec), "sources": dict(sourced.uris), "files": files}

@@ -6,7 +6,7 @@ Source: The Idempotency-Key HTTP Header Field, draft-ietf-httpapi-idempotency-ke
 from datetime import datetime, timedelta
 from typing import Final
 
-from sqlalchemy import ColumnElement, delete
+from sqlalchemy import delete
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -32,10 +32,6 @@ class JobRequests(StoreSide):
             RequestInFlight: The same request is being answered at this moment.
         """
         now = self._clock.now()
-        in_flight = RequestInFlight(
-            f"the request with the idempotency key {request.key!r} is being answered; ask again in some seconds",
-            key=request.key,
-        )
         try:
             with self._transactions.write() as session:
                 row = session.get(RequestRow, (request.caller, request.key), with_for_update=True)
@@ -49,21 +45,27 @@ class JobRequests(StoreSide):
                     )
                 if row.job_id is None:
                     if row.created_at > now - IN_FLIGHT:
-                        raise in_flight
-                    row.created_at = now
+                        raise _in_flight(request)
+                    row.created_at, row.attempt = now, request.attempt
                 return row.job_id
         except IntegrityError:  # both were first
-            raise in_flight from None
+            raise _in_flight(request) from None
 
     def answer_request(self, request: IdempotentRequest, job_id: JobId) -> None:
-        """Note which job answers a request."""
+        """Note which job answers a request.
+
+        Raises:
+            RequestInFlight: It took so long that the request, sent again, is being answered anew.
+        """
         with self._transactions.write() as session:
             answer(session, request, job_id)
 
     def drop_request(self, request: IdempotentRequest) -> None:
         """Forget a request that was refused: it may be sent again, also with another body."""
+        is_mine = (RequestRow.caller == request.caller, RequestRow.key == request.key)
+        is_open = (RequestRow.attempt == request.attempt, RequestRow.job_id.is_(None))
         with self._transactions.write() as session:
-            session.execute(delete(RequestRow).where(*_is(request), RequestRow.job_id.is_(None)))
+            session.execute(delete(RequestRow).where(*is_mine, *is_open))
 
     def forget_requests(self) -> None:
         """Forget the requests of more than 24 hours ago."""
@@ -72,17 +74,30 @@ class JobRequests(StoreSide):
 
 
 def answer(session: Session, request: IdempotentRequest, job_id: JobId) -> None:
-    """Note which job answers a request, within a transaction."""
-    row = session.get(RequestRow, (request.caller, request.key))
-    if row is not None and row.body_digest == request.body_digest:
-        row.job_id = job_id
+    """Note which job answers a request, within a transaction.
+
+    Raises:
+        RequestInFlight: It took so long that the request, sent again, is being answered anew.
+    """
+    row = session.get(RequestRow, (request.caller, request.key), with_for_update=True)
+    if row is None or row.attempt != request.attempt:
+        raise _in_flight(request)
+    row.job_id = job_id
+
+
+def _in_flight(request: IdempotentRequest) -> RequestInFlight:
+    return RequestInFlight(
+        f"the request with the idempotency key {request.key!r} is being answered; ask again in some seconds",
+        key=request.key,
+    )
 
 
 def _new_row(request: IdempotentRequest, now: datetime) -> RequestRow:
     return RequestRow(
-        caller=request.caller, key=request.key, body_digest=request.body_digest, job_id=None, created_at=now
+        caller=request.caller,
+        key=request.key,
+        body_digest=request.body_digest,
+        attempt=request.attempt,
+        job_id=None,
+        created_at=now,
     )
-
-
-def _is(request: IdempotentRequest) -> tuple[ColumnElement[bool], ...]:
-    return RequestRow.caller == request.caller, RequestRow.key == request.key

@@ -8,7 +8,7 @@ from sqlalchemy import CursorResult, select, update
 
 from crossfade_core.job import Job, JobId, JobState, OutputState, Phase, UnitState, check_retry
 from crossfade_stores.job_rows import append_event, lock_job
-from crossfade_stores.job_submissions import check_first, deadline
+from crossfade_stores.job_submissions import check_first, check_limit, deadline
 from crossfade_stores.tables import JobRow, OutputRow, UnitRow
 from crossfade_stores.transactions import StoreSide
 
@@ -22,18 +22,20 @@ class JobRetries(StoreSide):
         Raises:
             IllegalTransition: It has not failed.
             AlreadyUnderWay: Another job makes the same by now.
+            QueueLimitReached: Its submitter's key has as many unfinished jobs as it may have.
             JobNotFound: There is no such job.
         """
         now = self._clock.now()
         with self._transactions.write() as session:
             job = lock_job(session, job_id)
             check_retry(job.state)
-            if job.merge_digest is not None:
+            spec = job.as_job().spec
+            if job.merge_digest is not None and spec.is_made_once:
                 check_first(session, job.merge_digest)
-            is_kept = job.staged_until is not None
+            check_limit(session, job.submitted_by)
+            is_kept = job.staged_until is not None and job.staged_until > now
             job.state, job.phase, job.error = JobState.QUEUED, Phase.WAITING, None
             job.started_at = job.finished_at = job.staged_until = None
-            spec = job.as_job().spec
             job.deadline_at = deadline(spec, now)
             session.execute(
                 update(OutputRow)
@@ -42,6 +44,14 @@ class JobRetries(StoreSide):
             )
             own = update(UnitRow).where(UnitRow.job_id == job_id).execution_options(synchronize_session=False)
             session.execute(own.values(failures=0, deaths=0, not_before=None))
+            # Whoever still works on one does so for the attempt that failed, and what it has staged may be gone.
+            taken = {
+                "state": UnitState.PENDING,
+                "fence": UnitRow.fence + 1,
+                "lease_owner": None,
+                "lease_expires_at": None,
+            }
+            session.execute(own.where(UnitRow.state == UnitState.RUNNING).values(taken))
             done = own.where(UnitRow.state == UnitState.DONE)
             anew = {} if is_kept else {"state": UnitState.PENDING, "bytes_done": 0, "result": None}
             count = cast("CursorResult[Any]", session.execute(done.values(updated_at=now, **anew))).rowcount

@@ -9,7 +9,6 @@ from sqlalchemy.orm import Session
 
 from crossfade_core.errors import AlreadyUnderWay, QueueLimitReached
 from crossfade_core.job import TERMINAL, Job, JobId, JobState, OutputState, Phase
-from crossfade_core.keys import KeyId
 from crossfade_core.ports import Submission
 from crossfade_core.spec import MergeSpec, spec_digest
 from crossfade_stores.job_requests import answer
@@ -51,8 +50,7 @@ class JobSubmissions(StoreSide):
         with self._transactions.write() as session:
             if submission.merge_digest is not None and not submission.is_fresh:
                 check_first(session, submission.merge_digest)
-            if submission.key_id is not None:
-                _check_limit(session, submission.key_id)
+            check_limit(session, submission.submitted_by)
             session.add(job)
             session.flush()
             session.add_all(
@@ -98,8 +96,14 @@ def check_first(session: Session, merge_digest: str) -> None:
         raise AlreadyUnderWay(f"job {twin} makes the same; follow that one, or set fresh to make it again", job=twin)
 
 
-def _check_limit(session: Session, key_id: KeyId) -> None:
-    key = session.get(KeyRow, key_id, with_for_update=True)  # so that two submissions at once are counted in turn
+def check_limit(session: Session, name: str | None) -> None:
+    """See that the key of that name may have one more unfinished job, until the transaction ends.
+
+    Raises:
+        QueueLimitReached: It may not.
+    """
+    # Locked, so that two submissions at once are counted in turn.
+    key = session.scalar(select(KeyRow).where(KeyRow.name == name).with_for_update())
     if key is None or key.max_jobs is None:
         return
     own = select(func.count()).select_from(JobRow)

@@ -266,5 +266,6 @@ class RequestRow(Base):
     caller: Mapped[str] = mapped_column(String(63), primary_key=True)
     key: Mapped[str] = mapped_column(String(255), primary_key=True)
     body_digest: Mapped[str] = mapped_column(String(80))
+    attempt: Mapped[str] = mapped_column(String(40))
     job_id: Mapped[JobId | None] = mapped_column(String(ID_LENGTH), ForeignKey("jobs.id"))
     created_at: Mapped[datetime]

@@ -101,10 +101,10 @@ class UnitLeases(StoreSide):
             append_event(session, job, "unit.done", {"position": position, "remaining": job.units_left}, now)
             return job.units_left
 
-    def release_unit(self, unit_id: UnitId, fence: int) -> None:
-        """Give a unit back; no-op for a stale fence. The row's time stays, so that `idle_jobs` sees it soon."""
+    def release_unit(self, unit_id: UnitId, fence: int) -> bool:
+        """Give a unit back; False for a stale fence. The row's time stays, so that `idle_jobs` sees it soon."""
         with self._transactions.write() as session:
-            _update_unit(
+            return _update_unit(
                 session, _held(unit_id, fence), state=UnitState.PENDING, lease_owner=None, lease_expires_at=None
             )
 

@@ -45,7 +45,7 @@ def test_another_body_is_refused(deployment):
 
 
 def test_request_that_is_still_being_answered_is_a_conflict(deployment):
-    request = IdempotentRequest("local", "release-7", body_digest(MergeSpec.model_validate(FRESH)))
+    request = IdempotentRequest("local", "release-7", body_digest(MergeSpec.model_validate(FRESH)), "other")
     assert deployment.store.begin_request(request) is None
     answer = send(deployment)
     assert (answer.status_code, answer.json()["code"]) == (409, "request_in_flight")

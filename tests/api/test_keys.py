@@ -80,6 +80,8 @@ def test_destination_is_for_the_users_its_configuration_names(guarded):
         assert ask(guarded, "POST", "/v1/merges", key, **body) == (status, code)
     problem = guarded.client.post("/v1/merges", json={**SPEC, "destination": "releases"}, headers=key).json()
     assert problem["detail"] == "key 'alice' may not publish to 'releases'; it may to outputs"
+    made_up = guarded.client.post("/v1/merges", json={**SPEC, "destination": "made-up"}, headers=key).json()
+    assert made_up["detail"] == "key 'alice' may not publish to 'made-up'; it may to outputs"
     assert ask(guarded, "POST", "/v1/merges", OPERATOR, **{**SPEC, "destination": "nobody"}) == (202, None)
 
 

@@ -201,7 +201,7 @@ def test_renewing_claiming_and_cancelling_at_once_never_deadlocks(store, other_s
             partial(store.touch_job, job_id),
             partial(other_store.live_leases, job_id),
         )
-        assert results[:3] == [None, 3, None]
+        assert results[:3] == [None, 3, True]
         assert results[3].fence == 1
 
 

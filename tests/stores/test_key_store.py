@@ -34,7 +34,7 @@ def test_no_table_holds_a_secret(keys, engine):
     _, secret = keys.create_key(NewKey("alice", READ))
     with engine.connect() as connection:
         rows = connection.execute(text("select * from api_keys")).all()
-    assert secret.rpartition("_")[2] not in str(rows)
+    assert secret.split("_", 2)[2] not in str(rows)
 
 
 def test_key_opens_nothing_from_when_it_expires(keys, clock):
@@ -69,21 +69,21 @@ def test_unknown_key_cannot_be_revoked(keys):
 
 
 def test_key_has_no_more_unfinished_jobs_than_it_may(keys, store, spec):
-    key, _ = keys.create_key(NewKey("alice", READ, max_jobs=2))
-    first, _ = (store.create_job(spec, Submission("alice", key.id)) for _ in range(2))
+    keys.create_key(NewKey("alice", READ, max_jobs=2))
+    first, _ = (store.create_job(spec, Submission("alice")) for _ in range(2))
     with pytest.raises(QueueLimitReached, match="'alice' has 2 unfinished jobs and may have 2"):
-        store.create_job(spec, Submission("alice", key.id))
+        store.create_job(spec, Submission("alice"))
     store.create_job(spec, Submission("bob"))
     store.move_job(first.id, JobState.CANCELLED, phase=Phase.DONE)
-    assert store.create_job(spec, Submission("alice", key.id)).submitted_by == "alice"
+    assert store.create_job(spec, Submission("alice")).submitted_by == "alice"
 
 
 def test_submissions_at_once_do_not_slip_past_the_limit(keys, engine, clock, spec):
-    key, _ = keys.create_key(NewKey("alice", READ, max_jobs=2))
+    keys.create_key(NewKey("alice", READ, max_jobs=2))
 
     def submit(_: int) -> bool:
         try:
-            SqlJobStore(engine, clock).create_job(spec, Submission("alice", key.id))
+            SqlJobStore(engine, clock).create_job(spec, Submission("alice"))
         except QueueLimitReached:
             return False
         return True

@@ -4,9 +4,11 @@ from datetime import timedelta
 
 import pytest
 
-from crossfade_core.errors import AlreadyUnderWay, IllegalTransition, JobNotFound
+from crossfade_core.errors import AlreadyUnderWay, IllegalTransition, JobNotFound, LeaseLost, QueueLimitReached
 from crossfade_core.job import JobState, OutputState, Phase, UnitState
-from crossfade_core.ports import Submission
+from crossfade_core.keys import Scope
+from crossfade_core.ports import NewKey, Submission
+from crossfade_stores.key_store import SqlKeyStore
 
 ERROR = {"code": "source_unavailable", "message": "away", "blame": "upstream", "retryable": True, "details": {}}
 KEPT = timedelta(hours=1)
@@ -108,3 +110,34 @@ def test_job_that_another_makes_by_now_is_not_retried_beside_it(store, spec):
         store.retry_job(job.id)
     store.move_job(other.id, JobState.CANCELLED, phase=Phase.DONE)
     assert store.retry_job(job.id).state is JobState.QUEUED
+
+
+def test_job_with_a_name_of_its_own_is_retried_beside_another(store, spec):
+    own = spec.model_copy(update={"output_name": "{job}/{lambda}"})
+    submission = Submission(merge_digest="sha256:same", is_fresh=True)
+    job = store.create_job(own, submission)
+    store.move_job(job.id, JobState.FAILED, phase=Phase.DONE, error=ERROR)
+    store.create_job(own, submission)
+    assert store.retry_job(job.id).state is JobState.QUEUED
+
+
+def test_retry_counts_against_the_limit_of_the_key_that_submitted_it(store, engine, clock, spec):
+    SqlKeyStore(engine, clock).create_key(NewKey("alice", frozenset({Scope.SUBMIT}), max_jobs=1))
+    job = store.create_job(spec, Submission("alice"))
+    store.move_job(job.id, JobState.FAILED, phase=Phase.DONE, error=ERROR)
+    other = store.create_job(spec, Submission("alice"))
+    with pytest.raises(QueueLimitReached):
+        store.retry_job(job.id)
+    store.move_job(other.id, JobState.CANCELLED, phase=Phase.DONE)
+    assert store.retry_job(job.id).state is JobState.QUEUED
+
+
+def test_retry_takes_units_from_whoever_still_works_on_them(store, running_job):
+    job_id, (unit,) = running_job(1)
+    held = store.claim_unit(unit.id, "slow", 30)
+    store.move_job(job_id, JobState.FAILED, phase=Phase.DONE, error=ERROR)
+    store.retry_job(job_id)
+    with pytest.raises(LeaseLost):
+        store.complete_unit(unit.id, held.fence, {})
+    assert not store.release_unit(unit.id, held.fence)
+    assert store.list_units(job_id)[0].state is UnitState.PENDING

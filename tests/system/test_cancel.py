@@ -22,7 +22,7 @@ LAMBDAS = tuple(round(0.02 * step, 2) for step in range(51))
 """So many that a unit takes seconds."""
 SMALL = {"base": "local://models/small/base", "instruct": "local://models/small/instruct"}
 SOON_SECONDS = 15
-STALL = Stall(3)
+STALL = Stall(6)
 """Long enough for two cancels to come meanwhile, and to be looked at."""
 
 

@@ -57,7 +57,7 @@ def test_key_with_a_full_queue_waits_for_its_own_jobs_and_others_do_not_wait_for
 def test_job_that_nobody_works_on_fails_at_its_deadline_and_a_retry_has_as_long_again(fleet):
     fleet.start("control")
     with fleet.api() as client:
-        job = client.post("/v1/merges", json={**SPEC, "deadline_seconds": 6}).raise_for_status().json()
+        job = client.post("/v1/merges", json={**SPEC, "deadline_seconds": 15}).raise_for_status().json()
         failed = fleet.ended(JobId(job["id"]), 60)
         assert (failed.state, (failed.error or {})["code"]) == (JobState.FAILED, "deadline_exceeded")
         fleet.start("merge")

@@ -5,10 +5,12 @@ import os
 
 import pytest
 
-from crossfade_core.errors import DiskFull, NonFinite, SourceUnavailable
+from crossfade_core.errors import DiskFull, NonFinite, SinkUnavailable, SourceUnavailable
 from crossfade_core.job import JobState, Phase, UnitState
 from crossfade_core.messages import PLAN, PUBLISH
+from crossfade_registries.local.sink import LocalSink
 from crossfade_registries.local.writer import LocalFileWriter
+from crossfade_worker.keeping import Keeping
 from crossfade_worker.sweep import IDLE_SECONDS
 from tests.worker.deployment import facts_of
 
@@ -177,3 +179,99 @@ def test_cancel_of_a_retried_job_before_it_is_planned_takes_everything_staged(ke
     keeping.deliver()
     assert not keeping.is_staging()
     assert keeping.job(job).state is JobState.CANCELLED
+
+
+def test_retry_whose_message_is_lost_is_sent_again_by_the_sweep(keeping):
+    job = fail(keeping)
+    keeping.store.retry_job(job.id)
+    keeping.drop_messages()
+    keeping.clock.advance(IDLE_SECONDS + 1)
+    keeping.sweep()
+    assert keeping.queue.sent == [(PLAN, job.id)]
+    keeping.deliver()
+    assert keeping.states(job) == SUCCEEDED
+
+
+@pytest.mark.parametrize("late", [None, SourceUnavailable("reading failed"), NonFinite("NaN in the base")])
+def test_worker_of_the_attempt_before_neither_ends_a_unit_of_the_retry_nor_fails_it(keeping, late):
+    job, (first, second, third) = keeping.planned()
+    keeping.run_unit(first.id)
+
+    def fail_and_retry(_):
+        keeping.on_every_read(lambda _: None)
+        claimed = keeping.store.claim_unit(third.id, "merge-2", 30)
+        keeping.store.release_unit(third.id, claimed.fence)
+        keeping.store.move_job(job.id, JobState.FAILED, phase=Phase.DONE, error=NonFinite("NaN").as_record())
+        keeping.store.retry_job(job.id)
+        keeping.plan(job.id)
+        keeping.drop_messages()
+        if late is not None:
+            raise late
+
+    keeping.on_next_read(fail_and_retry)
+    keeping.run_unit(second.id)
+    assert keeping.job(job).state is JobState.RUNNING
+    assert keeping.store.list_units(job.id)[1].state is UnitState.PENDING
+    keeping.queue.send(PLAN, job.id)
+    keeping.deliver()
+    assert keeping.states(job) == SUCCEEDED
+
+
+def test_deadline_while_publishing_keeps_what_it_says_it_keeps(keeping):
+    job, units = keeping.planned(deadline_seconds=HOUR)
+    for unit in units:
+        keeping.run_unit(unit.id)
+    keeping.drop_messages()
+
+    def overdue(_):
+        keeping.clock.advance(HOUR)
+        keeping.sweep()
+
+    keeping.on_next_read(overdue, "config.json")
+    keeping.publish(job.id)
+    keeping.deliver()
+    assert keeping.job(job).error["code"] == "deadline_exceeded"
+    assert keeping.job(job).staged_until > keeping.clock.now()
+    assert keeping.is_staging()
+    before = len(starts(keeping, job))
+    retry(keeping, job)
+    assert keeping.states(job) == SUCCEEDED
+    assert len(starts(keeping, job)) == before
+
+
+@pytest.mark.parametrize("moment", ["failed", "cancelled"])
+def test_staging_that_could_not_be_removed_is_removed_when_its_destination_is_back(keeping, monkeypatch, moment):
+    discard = LocalSink.discard
+
+    def away(_: LocalSink) -> None:
+        raise SinkUnavailable("the destination is away")
+
+    monkeypatch.setattr(LocalSink, "discard", away)
+    if moment == "failed":
+        job = fail(keeping, DiskFull("no room"))
+    else:
+        job, (unit, *_) = keeping.planned()
+        keeping.run_unit(unit.id)
+        keeping.cancel(job.id)
+        keeping.deliver()
+        assert keeping.job(job).state is JobState.CANCELLED
+    assert keeping.is_staging()
+    monkeypatch.setattr(LocalSink, "discard", discard)
+    keeping.clock.advance(IDLE_SECONDS + 1)
+    keeping.sweep()
+    keeping.deliver()
+    assert not keeping.is_staging()
+    assert keeping.job(job).staged_until is None
+
+
+def test_full_disk_gives_the_room_back_also_where_the_message_is_lost(keeping):
+    job, (unit, *_) = keeping.planned()
+    keeping.run_unit(unit.id)
+    error = DiskFull("no room")
+    until = Keeping(keeping.clock, HOUR).until(error.as_record())
+    keeping.store.move_job(job.id, JobState.FAILED, phase=Phase.DONE, error=error.as_record(), staged_until=until)
+    keeping.drop_messages()
+    keeping.clock.advance(IDLE_SECONDS + 1)
+    keeping.sweep()
+    keeping.deliver()
+    assert not keeping.is_staging()

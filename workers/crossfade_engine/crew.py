@@ -69,11 +69,13 @@ class Crew:
                 on_tick(self._made_bytes)
         except BaseException as error:  # also a signal's: no thread may outlive the pass
             self._fail(error)
-        if self._error is not None:
-            interrupt()
-        for thread in threads:
-            if thread.ident is not None:  # the system may have refused to start it
-                thread.join()
+        try:
+            if self._error is not None:
+                interrupt()
+        finally:
+            for thread in threads:
+                if thread.ident is not None:  # the system may have refused to start it
+                    thread.join()
         self._raise_error()
         on_tick(self._made_bytes)
 

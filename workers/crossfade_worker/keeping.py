@@ -47,12 +47,11 @@ class Keeping:
     clock: Clock
     seconds: float
 
-    def until(self, *errors: Mapping[str, Any]) -> datetime | None:
-        """Return until when the staged shards of a job that ends with these errors are kept; None: they go now."""
-        if self.seconds == 0 or any(error["code"] in _FOR_NOTHING for error in errors):
-            return None
-        return self.clock.now() + timedelta(seconds=self.seconds)
+    def until(self, *errors: Mapping[str, Any]) -> datetime:
+        """Return until when the staged shards of a job that ends with these errors are kept: now, if for nothing."""
+        is_of_use = errors and not any(error["code"] in _FOR_NOTHING for error in errors)
+        return self.clock.now() + timedelta(seconds=self.seconds if is_of_use else 0)
 
     def is_over(self, staged_until: datetime | None) -> bool:
-        """Tell whether what a failed job has staged may go."""
+        """Tell whether what a job has staged may go."""
         return staged_until is None or staged_until <= self.clock.now()

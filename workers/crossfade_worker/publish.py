@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any, Final
 
 import structlog
@@ -71,18 +72,22 @@ class Publish:
         """
         if not self._keeping.is_over(job.staged_until):
             return
-        if job.staged_until is not None:
-            self._store.forget_staged(job.id)  # first: a retry must not count on what is being removed
-        self._discard(job)
+        is_gone = self._discard(job)
+        if is_gone and job.staged_until is not None:
+            self._store.forget_staged(job.id)
         if job.state is JobState.CANCELLING and not self._store.live_leases(job.id):
-            self._store.move_job(job.id, JobState.CANCELLED, phase=Phase.DONE)
+            staged_until = None if is_gone else self._keeping.until()
+            self._store.move_job(job.id, JobState.CANCELLED, phase=Phase.DONE, staged_until=staged_until)
             log.info("job.cancelled")
 
-    def _discard(self, job: Job) -> None:
+    def _discard(self, job: Job) -> bool:
+        """Remove what was staged; False where the sweep should come again."""
         try:
             self._open_sink(job.spec, job.id).discard()
         except SinkError as error:  # a destination that is gone must not keep the job from ending
             log.warning("staging.left", code=error.code, message=error.message)
+            return not error.retryable
+        return True
 
     def _publish(self, job: Job, units: list[Unit]) -> None:
         self._store.set_phase(job.id, Phase.PUBLISHING)
@@ -135,7 +140,10 @@ class Publish:
             self._store.fail_output(output.job_id, output.position, record)
 
     def _settle(self, job: Job) -> None:
-        if self._is_running(job.id) and self._pending(job):
+        if not self._is_running(job.id):  # cancelled, or overdue
+            self._clean(self._store.get_job(job.id))
+            return
+        if self._pending(job):
             return  # what was delayed; the sweep sends again
         outputs = self._store.list_outputs(job.id)
         failed = [output for output in outputs if output.state is OutputState.FAILED]
@@ -151,9 +159,9 @@ class Publish:
         return [output for output in self._store.list_outputs(job.id) if output.state is OutputState.PENDING]
 
     def _end(self, job: Job, state: JobState, errors: Sequence[dict[str, Any]]) -> None:
-        staged_until = self._keeping.until(*errors) if errors else None
-        if staged_until is None:
-            self._discard(job)  # first: nobody looks after a job that has ended
+        staged_until: datetime | None = self._keeping.until(*errors)
+        if self._keeping.is_over(staged_until) and self._discard(job):
+            staged_until = None
         try:
             error = errors[0] if errors else None
             self._store.move_job(job.id, state, phase=Phase.DONE, error=error, staged_until=staged_until)

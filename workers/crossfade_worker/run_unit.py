@@ -12,6 +12,7 @@ from crossfade_core.errors import (
     AttemptsExhausted,
     CrossfadeError,
     IllegalTransition,
+    JobCancelled,
     LeaseLost,
     OutOfMemory,
     QueueUnavailable,
@@ -105,8 +106,9 @@ class RunUnit:
                     file=unit.shard["file"],
                 )
             left = self._store.complete_unit(unit.id, unit.fence, self._stream(job, unit))
-        except LeaseLost:  # taken over, or its job has ended: then what this attempt staged must go
-            log.warning("unit.lost", unit=unit.id, fence=unit.fence)
+        except (LeaseLost, JobCancelled) as error:  # taken over, or its job has ended: then what it staged must go
+            log.warning("unit.dropped", unit=unit.id, fence=unit.fence, code=error.code)
+            self._store.release_unit(unit.id, unit.fence)
             self._queue.send(PUBLISH, job.id)
         except StoreUnavailable:
             raise
@@ -145,8 +147,10 @@ class RunUnit:
             log.warning("unit.failed", unit=unit.id, code=error.code, message=error.message, wait_seconds=wait_seconds)
             self._store.fail_unit(unit.id, unit.fence, wait_seconds, error.as_record())  # the sweep sends it when due
             return
-        self._store.release_unit(unit.id, unit.fence)
+        is_held = self._store.release_unit(unit.id, unit.fence)
         with contextlib.suppress(IllegalTransition):  # cancelled, or failed by another unit
+            if not is_held:  # of an attempt before the job was retried
+                return
             record = error.as_record()
             staged_until = self._keeping.until(record)
             self._store.move_job(job.id, JobState.FAILED, phase=Phase.DONE, error=record, staged_until=staged_until)

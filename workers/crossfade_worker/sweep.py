@@ -69,7 +69,7 @@ class Sweep:
         log.info("job.resent", job_id=job.id, state=job.state)
         if job.state is JobState.CANCELLING:
             self._queue.send(PUBLISH, job.id)
-        elif job.plan_summary is None:
+        elif job.state is JobState.QUEUED or job.plan_summary is None:
             self._queue.send(PLAN, job.id)
         else:
             waiting = [unit for unit in self._store.list_units(job.id) if unit.state is UnitState.PENDING]

@@ -116,7 +116,7 @@ def cancel_merge(_: Canceller, job: ExistingJob, adapters: AdaptersDep) -> JobVi
     status_code=202,
     operation_id="retry_merge",
     summary="Retry a failed job",
-    responses=documented(401, 403, 404, 409, 503),
+    responses=documented(401, 403, 404, 409, 429, 503),
 )
 def retry_merge(caller: Submitter, job: ExistingJob, adapters: AdaptersDep) -> JobView:
     """Queue a job again that FAILED or PARTIALLY_SUCCEEDED, under its own id; what it has published stays.

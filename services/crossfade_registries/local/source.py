@@ -1,10 +1,11 @@
 """Read a checkpoint's folder below a configured root; links may point around inside the root, never out of it."""
 
+import contextlib
 import errno
 import os
 import stat
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -35,6 +36,8 @@ class LocalSource:
         self._folder = Path(self._root, path)
         self._descriptors: dict[str, int] = {}
         self._lock = threading.Lock()
+        self._under_way = 0
+        self._is_closed = False
         os.close(self._open_folder())
 
     @property
@@ -74,7 +77,16 @@ class LocalSource:
             ShortRead: The file ended first.
             SourceUnavailable: The file system failed.
         """
-        descriptor = self._descriptor(file)
+        with self._reading():
+            self._read(self._descriptor(file), file, offset, buffer)
+
+    def close(self) -> None:
+        """Close every descriptor, the last read under way those it leaves; no other read begins."""
+        with self._lock:
+            self._is_closed = True
+            self._close_unused()
+
+    def _read(self, descriptor: int, file: str, offset: int, buffer: memoryview) -> None:
         done = 0
         while done < len(buffer):
             try:
@@ -90,11 +102,22 @@ class LocalSource:
                 )
             done += count
 
-    def close(self) -> None:
-        """Close every open descriptor."""
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[None]:
         with self._lock:
-            while self._descriptors:
-                os.close(self._descriptors.popitem()[1])
+            if self._is_closed:
+                raise SourceError(f"{self._uri}: closed while it was read", source=self._uri)
+            self._under_way += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._under_way -= 1
+                self._close_unused()
+
+    def _close_unused(self) -> None:
+        while self._is_closed and not self._under_way and self._descriptors:
+            os.close(self._descriptors.popitem()[1])
 
     def _descriptor(self, file: str) -> int:
         with self._lock:

@@ -1,6 +1,6 @@
 """A client of the REST API: one method per call, errors as `Reported` (the service said no) or `ServiceUnreachable`."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Self, TypeVar
 from urllib.parse import quote
@@ -76,19 +76,22 @@ class Client:
         """
         return self._call("GET", _path(job_id), JobView)
 
-    def list_jobs(self, *, state: str | None = None, limit: int = 20, before: str | None = None) -> JobPage:
+    def list_jobs(
+        self, *, limit: int = 20, before: str | None = None, label: Sequence[str] = (), **only: str | None
+    ) -> JobPage:
         """Return jobs, newest first.
 
         Args:
-            state: Only jobs in this state.
             limit: At most so many.
             before: Only jobs older than the one of this id.
+            label: Only jobs with all of these, NAME=VALUE.
+            only: Only jobs of this `state`, `base`, `instruct`, `destination`, `submitted_by`.
 
         Raises:
             Reported: An argument is refused.
             ServiceUnreachable: No service answers.
         """
-        asked = {"state": state, "limit": limit, "before": before}
+        asked = {**only, "limit": limit, "before": before, "label": label or None}
         params = {name: value for name, value in asked.items() if value is not None}
         return self._call("GET", "/v1/merges", JobPage, params=params)
 
@@ -167,7 +170,7 @@ class Client:
         path: str,
         answer: type[_Answer],
         *,
-        params: Mapping[str, str | int] | None = None,
+        params: Mapping[str, str | int | Sequence[str]] | None = None,
         body: Mapping[str, object] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> _Answer:

@@ -219,8 +219,13 @@ def watch(job_id: JobIdArgument, url: Url = DEFAULT_URL, as_json: Json = False) 
         remote.watch(client, job_id, as_json=as_json)
 
 
-def list_jobs(
+def list_jobs(  # noqa: PLR0913, PLR0917 (to typer an option is an argument)
     state: Annotated[str | None, typer.Option(help="Only jobs in this state, such as RUNNING.")] = None,
+    base: Annotated[str | None, typer.Option(metavar="URI", help="Only jobs with this base.")] = None,
+    instruct: Annotated[str | None, typer.Option(metavar="URI", help="Only jobs with this instruct side.")] = None,
+    destination: Annotated[str | None, typer.Option(metavar="ID", help="Only jobs that publish there.")] = None,
+    submitted_by: Annotated[str | None, typer.Option(metavar="NAME", help="Only jobs of this key.")] = None,
+    label: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="Only jobs with this label.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 20,
     before: Annotated[str | None, typer.Option(metavar="ID", help="Only jobs older than this one.")] = None,
     url: Url = DEFAULT_URL,
@@ -230,7 +235,18 @@ def list_jobs(
     from crossfade_cli import remote
 
     with _connect(url) as client:
-        remote.list_jobs(client, state=state and state.upper(), limit=limit, before=before, as_json=as_json)
+        remote.list_jobs(
+            client,
+            state=state and state.upper(),
+            base=base,
+            instruct=instruct,
+            destination=destination,
+            submitted_by=submitted_by,
+            labels=label or (),
+            limit=limit,
+            before=before,
+            as_json=as_json,
+        )
 
 
 def show(job_id: JobIdArgument, url: Url = DEFAULT_URL, as_json: Json = False) -> None:

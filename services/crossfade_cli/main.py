@@ -47,7 +47,7 @@ _COMMANDS: dict[str, tuple[Callable[..., None], tuple[str, ...]]] = {
         ),
     ),
     "watch": (commands.watch, ("crossfade watch ID", "CROSSFADE_URL=https://merge.example.org crossfade watch ID")),
-    "list": (commands.list_jobs, ("crossfade list --state RUNNING", "crossfade list --json")),
+    "list": (commands.list_jobs, ("crossfade list --state RUNNING --label team=eval", "crossfade list --json")),
     "show": (commands.show, ("crossfade show ID", "crossfade show ID --json")),
     "cancel": (commands.cancel, ("crossfade cancel ID",)),
     "retry": (commands.retry, ("crossfade retry ID --watch",)),

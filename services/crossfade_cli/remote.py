@@ -1,6 +1,6 @@
 """The commands that talk to a service about its jobs: submit, watch, list, show, cancel, retry."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import typer
 
@@ -45,13 +45,15 @@ def watch(client: Client, job_id: str, *, as_json: bool) -> None:
     _require_success(job)
 
 
-def list_jobs(client: Client, *, state: str | None, limit: int, before: str | None, as_json: bool) -> None:
-    """Print a page of jobs, newest first.
+def list_jobs(
+    client: Client, *, limit: int, before: str | None, labels: Sequence[str], as_json: bool, **only: str | None
+) -> None:
+    """Print a page of jobs, newest first; `only` as for `Client.list_jobs`.
 
     Raises:
         CrossfadeError: The service is away or refused.
     """
-    page = client.list_jobs(state=state, limit=limit, before=before)
+    page = client.list_jobs(limit=limit, before=before, label=labels, **only)
     if as_json:
         print_json(page.as_json())
         return

@@ -1,7 +1,7 @@
 """What the use cases need from the world, as Protocols. Adapters live on the middle floor, fakes in tests/fakes."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -221,6 +221,27 @@ class Submission:
 
 
 @dataclass(frozen=True)
+class JobFilter:
+    """Which jobs to list: those of which everything that is given here is true.
+
+    Attributes:
+        state: Their state.
+        base: The URI of their base, as the spec has it.
+        instruct: The URI of their instruct side; A of a chain is none.
+        destination: Where they publish.
+        submitted_by: Who submitted them.
+        labels: Labels they have with these values.
+    """
+
+    state: JobState | None = None
+    base: str | None = None
+    instruct: str | None = None
+    destination: str | None = None
+    submitted_by: str | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class NewKey:
     """A key as it is asked for."""
 
@@ -267,9 +288,9 @@ class JobStore(Protocol):
     def get_job(self, job_id: JobId) -> Job: ...
 
     def list_jobs(
-        self, *, state: JobState | None = None, limit: int = 50, before: JobId | None = None
+        self, wanted: JobFilter | None = None, *, limit: int = 50, before: JobId | None = None
     ) -> Sequence[Job]:
-        """Return jobs, newest first, older than `before` (ids sort by age)."""
+        """Return jobs that pass the filter, newest first, older than `before` (ids sort by age)."""
 
     def list_outputs(self, job_id: JobId) -> Sequence[Output]:
         """Return the outputs in the order of the spec's λ list."""

@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from datetime import timedelta
 
-from sqlalchemy import ScalarSelect, and_, case, exists, func, or_, select
+from sqlalchemy import ColumnElement, ScalarSelect, and_, case, exists, func, or_, select
 from sqlalchemy.orm import aliased
 
 from crossfade_core.errors import StoreUnavailable
 from crossfade_core.job import Event, Job, JobId, JobState, Output, Progress, Unit, UnitId, UnitState
+from crossfade_core.ports import JobFilter
 from crossfade_stores.job_rows import find_job
 from crossfade_stores.job_submissions import UNFINISHED
 from crossfade_stores.schema import expected_revision, stored_revision
@@ -28,12 +29,10 @@ class JobQueries(StoreSide):
             return find_job(session, job_id).as_job()
 
     def list_jobs(
-        self, *, state: JobState | None = None, limit: int = 50, before: JobId | None = None
+        self, wanted: JobFilter | None = None, *, limit: int = 50, before: JobId | None = None
     ) -> Sequence[Job]:
         """Return jobs, newest first."""
-        query = select(JobRow).order_by(JobRow.id.desc()).limit(limit)
-        if state is not None:
-            query = query.where(JobRow.state == state)
+        query = select(JobRow).where(*_wanted(wanted or JobFilter())).order_by(JobRow.id.desc()).limit(limit)
         if before is not None:
             query = query.where(JobRow.id < before)
         with self._transactions.read() as session:
@@ -134,6 +133,16 @@ class JobQueries(StoreSide):
                 expected=expected,
                 found=found,
             )
+
+
+def _wanted(wanted: JobFilter) -> list[ColumnElement[bool]]:
+    columns = {JobRow.state: wanted.state, JobRow.submitted_by: wanted.submitted_by}
+    fields = {"base": wanted.base, "instruct": wanted.instruct, "destination": wanted.destination}
+    return [
+        *(column == value for column, value in columns.items() if value is not None),
+        *(JobRow.spec[name].as_string() == value for name, value in fields.items() if value is not None),
+        *(JobRow.spec[("labels", name)].as_string() == value for name, value in wanted.labels.items()),
+    ]
 
 
 def _under_way(job: type[JobRow]) -> ScalarSelect[int]:

@@ -75,4 +75,5 @@ class JobRetries(StoreSide):
             JobNotFound: There is no such job.
         """
         with self._transactions.write() as session:
-            lock_job(session, job_id).staged_until = None
+            job = lock_job(session, job_id)
+            job.staged_until, job.updated_at = None, self._clock.now()

@@ -164,3 +164,34 @@ def test_a_cancel_that_a_worker_overtakes_goes_by_the_new_state(deployment):
     deployment.store.move_job(queued.id, JobState.CANCELLED, phase=Phase.DONE)
     with pytest.raises(IllegalTransition):
         cancel_job(queued, adapters)
+
+
+def test_jobs_are_listed_by_what_they_are_of(deployment):
+    first = deployment.submit(labels={"team": "eval", "run": "7"})
+    second = deployment.submit(labels={"team": "eval"}, output_name="other-{lambda}")
+
+    def listed(**params):
+        return [job["id"] for job in deployment.client.get("/v1/merges", params=params).json()["items"]]
+
+    assert listed(label="team=eval") == [second["id"], first["id"]]
+    assert listed(label=["team=eval", "run=7"]) == [first["id"]]
+    assert listed(base="local://models/base/", destination="outputs") == [second["id"], first["id"]]
+    assert listed(instruct="local://models/base") == listed(submitted_by="nobody") == []
+    for wrong in ({"label": "team"}, {"base": "models/base"}):
+        assert deployment.client.get("/v1/merges", params=wrong).status_code == 422
+
+
+def test_job_that_has_not_changed_is_answered_without_a_body(deployment):
+    job = deployment.submit()
+    path = job["links"]["self"]
+    tag = deployment.client.get(path).headers["etag"]
+    same = deployment.client.get(path, headers={"if-none-match": f'"x", {tag}'})
+    assert (same.status_code, same.content, same.headers["etag"]) == (304, b"", tag)
+    job_id = deployment.begin(job["id"])
+    tags = {tag, deployment.client.get(path, headers={"if-none-match": tag}).headers["etag"]}
+    unit = deployment.store.list_units(job_id)[0]
+    claimed = deployment.store.claim_unit(unit.id, "test", 60)
+    tags.add(deployment.client.get(path).headers["etag"])
+    deployment.store.renew_lease(unit.id, claimed.fence, 60, 100)
+    tags.add(deployment.client.get(path).headers["etag"])
+    assert len(tags) == 4

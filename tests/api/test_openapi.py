@@ -7,7 +7,7 @@ from crossfade_api.problems import PROBLEM_JSON
 OPERATIONS = {
     ("post", "/v1/merges", "submit_merge"): {"200", "202", "401", "403", "409", "413", "422", "429", "503"},
     ("get", "/v1/merges", "list_merges"): {"200", "401", "403", "422", "503"},
-    ("get", "/v1/merges/{job_id}", "get_merge"): {"200", "401", "403", "404", "503"},
+    ("get", "/v1/merges/{job_id}", "get_merge"): {"200", "304", "401", "403", "404", "503"},
     ("post", "/v1/merges/{job_id}/cancel", "cancel_merge"): {"202", "401", "403", "404", "409", "503"},
     ("post", "/v1/merges/{job_id}/retry", "retry_merge"): {"202", "401", "403", "404", "409", "429", "503"},
     ("get", "/v1/merges/{job_id}/events", "stream_merge_events"): {"200", "401", "403", "404", "422", "503"},

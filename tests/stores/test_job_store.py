@@ -9,7 +9,7 @@ from sqlalchemy.exc import NoResultFound
 
 from crossfade_core.errors import IllegalTransition, JobNotFound
 from crossfade_core.job import Job, JobId, JobState, OutputState, Phase, Progress, Unit, UnitState
-from crossfade_core.ports import JobStore, NewEvent, NewUnit
+from crossfade_core.ports import JobFilter, JobStore, NewEvent, NewUnit, Submission
 from crossfade_core.spec import MergeSpec, spec_digest
 from crossfade_stores.job_store import SqlJobStore
 from tests.fakes.clock import FakeClock
@@ -88,9 +88,9 @@ def test_jobs_are_listed_newest_first_and_page_by_page(store, spec, clock):
 
 def test_jobs_are_listed_by_state(store, spec):
     queued, running = store.create_job(spec), run(store, store.create_job(spec))
-    assert [job.id for job in store.list_jobs(state=JobState.QUEUED)] == [queued.id]
-    assert [job.id for job in store.list_jobs(state=JobState.RUNNING)] == [running.id]
-    assert store.list_jobs(state=JobState.FAILED) == []
+    assert [job.id for job in store.list_jobs(JobFilter(JobState.QUEUED))] == [queued.id]
+    assert [job.id for job in store.list_jobs(JobFilter(JobState.RUNNING))] == [running.id]
+    assert store.list_jobs(JobFilter(JobState.FAILED)) == []
 
 
 def test_running_sets_started_at_and_an_end_sets_finished_at(store, spec, clock):
@@ -335,3 +335,27 @@ def test_a_lease_in_another_zone_is_the_same_instant(store, running_job: Running
     leased = store.claim_unit(unit.id, "w", 30)
     assert leased.lease_expires_at == clock.now() + timedelta(seconds=30)
     assert leased.lease_expires_at.tzinfo is UTC
+
+
+def test_jobs_are_listed_by_what_they_are_of(store, spec):
+    plain = store.create_job(spec, Submission("alice"))
+    other = store.create_job(
+        spec.model_copy(update={"base": "hf://acme/base@main", "destination": "hub", "labels": {"a/b.c-d": "x=y"}})
+    )
+    chain = MergeSpec.model_validate(
+        {**spec.model_dump(), "instruct": {"delta_of": ["local://models/a", "local://models/b"]}}
+    )
+    store.create_job(chain)
+
+    def found(**only):
+        return [job.id for job in store.list_jobs(JobFilter(**only))]
+
+    assert found(submitted_by="alice") == [plain.id]
+    assert found(base="hf://acme/base@main") == [other.id]
+    assert found(destination="hub") == [other.id]
+    assert found(labels={"a/b.c-d": "x=y"}) == [other.id]
+    assert found(labels={"team": "größer"}, submitted_by="alice") == [plain.id]
+    assert found(labels={"team": "other"}) == []
+    assert set(found(instruct=spec.instruct)) == {plain.id, other.id}
+    assert found(instruct="local://models/a") == []
+    assert found(state=JobState.RUNNING, submitted_by="alice") == []

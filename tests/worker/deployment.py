@@ -12,7 +12,7 @@ from sqlalchemy import Engine
 from crossfade_core.errors import StoreUnavailable
 from crossfade_core.job import Job, JobId, JobState, Output, Phase, Unit, UnitId
 from crossfade_core.messages import PLAN, PUBLISH, UNIT
-from crossfade_core.ports import Clock, FileInfo, Source, Span
+from crossfade_core.ports import Clock, FileInfo, JobFilter, Source, Span
 from crossfade_core.spec import MergeSpec
 from crossfade_engine.device import CpuDevice
 from crossfade_engine.merge_shard import Resources
@@ -203,7 +203,7 @@ class Deployment:
     def deliver_through_waits(self) -> None:
         """Deliver until no message is left and neither unit nor output waits to be tried again."""
         self.deliver()
-        running = functools.partial(self.store.list_jobs, state=JobState.RUNNING)
+        running = functools.partial(self.store.list_jobs, JobFilter(JobState.RUNNING))
         while any(
             job.phase is Phase.PUBLISHING or unit.not_before
             for job in running()

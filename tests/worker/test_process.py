@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
 from crossfade_core.messages import PLAN, PUBLISH, UNIT
 from crossfade_worker import tasks
@@ -117,20 +118,32 @@ def test_import_reads_no_settings_and_starting_without_them_says_which_are_missi
     assert "Traceback" not in run.stderr
 
 
-def test_merge_worker_that_cannot_load_torch_takes_no_unit_and_says_so(environment, tmp_path):
-    (tmp_path / "shadow").mkdir()
-    (tmp_path / "shadow" / "torch.py").write_text("raise ImportError('libtorch.so: cannot map memory')")
+def start_merge_worker(environment):
+    """Start one that is to end at once; return its exit status and last word."""
     ended = subprocess.run(
         [sys.executable, "-m", "celery", "-A", "crossfade_worker.celery_app", "worker", "-Q", "merge"],
-        env={**os.environ, **environment, "PYTHONPATH": str(tmp_path / "shadow")},
+        env={**os.environ, **environment},
         capture_output=True,
         text=True,
         timeout=60,
         check=False,
     )
-    assert ended.returncode == 1
+    return ended.returncode, ended.stderr.strip().splitlines()[-1]
+
+
+def test_merge_worker_that_cannot_load_torch_takes_no_unit_and_says_so(environment, tmp_path):
+    (tmp_path / "shadow").mkdir()
+    (tmp_path / "shadow" / "torch.py").write_text("raise ImportError('libtorch.so: cannot map memory')")
     said = "the worker cannot start: torch does not load: ImportError: libtorch.so: cannot map memory"
-    assert ended.stderr.strip().splitlines()[-1] == said
+    assert start_merge_worker({**environment, "PYTHONPATH": str(tmp_path / "shadow")}) == (1, said)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_merge_worker_without_the_device_it_is_to_use_takes_no_unit_and_says_so(environment):
+    said = (
+        "the worker cannot start: device cuda: torch sees no GPU here; install a CUDA build of torch or use device cpu"
+    )
+    assert start_merge_worker({**environment, "CROSSFADE_DEVICE": "cuda"}) == (1, said)
 
 
 def test_worker_whose_engine_fails_hands_the_unit_back_and_stops(in_process, monkeypatch):

@@ -92,6 +92,16 @@ class CudaDevice:
             yield self._own.stream
 
 
+def check_device(name: str) -> None:
+    """See that the device is there.
+
+    Raises:
+        ProgramMissing: `cuda` was asked for and torch sees none.
+    """
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ProgramMissing("device cuda: torch sees no GPU here; install a CUDA build of torch or use device cpu")
+
+
 def open_device(name: str) -> Device:
     """Return the device called `auto`, `cpu` or `cuda`; `auto` is cuda where there is one.
 
@@ -101,7 +111,5 @@ def open_device(name: str) -> Device:
         ProgramMissing: `cuda` was asked for and torch sees none.
     """
     torch.set_num_threads(1)  # the pass brings its own: pools of pools cost up to 20 times the time on a busy machine
-    has_cuda = name != "cpu" and torch.cuda.is_available()
-    if name == "cuda" and not has_cuda:
-        raise ProgramMissing("device cuda: torch sees no GPU here; install a CUDA build of torch or use device cpu")
-    return CudaDevice() if has_cuda else CpuDevice()
+    check_device(name)
+    return CudaDevice() if name != "cpu" and torch.cuda.is_available() else CpuDevice()

@@ -5,6 +5,7 @@ the database are. docs/adr/0003 gives each setting's reason.
 """
 
 import importlib
+import os
 import threading
 
 import structlog
@@ -12,7 +13,7 @@ from celery import Celery
 from celery.app.utils import Settings
 from celery.signals import celeryd_after_setup, celeryd_init, worker_ready, worker_shutting_down
 
-from crossfade_core.errors import CrossfadeError
+from crossfade_core.errors import CrossfadeError, ProgramMissing
 from crossfade_core.messages import CONTROL_QUEUE, MERGE_QUEUE
 from crossfade_stores.queue import shared_celery_settings
 from crossfade_worker.logs import configure_logging
@@ -50,12 +51,20 @@ def _load_engine(**_: object) -> None:
     """Load torch before a merge worker forks: one that cannot must not take units, and its pool need not load it again.
 
     Raises:
-        SystemExit: It cannot be loaded.
+        SystemExit: It cannot be loaded, or has not the device that is configured.
     """
     if MERGE_QUEUE not in app.amqp.queues.consume_from:
         return
+    # Let NVML tell whether there is a GPU: a driver that is woken before the pool forks is lost to the pool
+    # (https://docs.pytorch.org/docs/stable/notes/cuda.html).
+    os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
     try:
+        from crossfade_engine.device import check_device
+
+        check_device(WorkerSettings.from_environment().device)
         importlib.import_module("crossfade_worker.run_unit")
+    except ProgramMissing as error:
+        raise SystemExit(f"the worker cannot start: {error.message}") from error
     except (ImportError, OSError, MemoryError) as error:
         reason = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
         raise SystemExit(f"the worker cannot start: torch does not load: {reason}") from error

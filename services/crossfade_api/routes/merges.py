@@ -3,6 +3,7 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Response
+from pydantic import BaseModel, Field, StringConstraints
 
 from crossfade_api.auth import Canceller, Reader, Submitter
 from crossfade_api.dependencies import JOB_ID_PATTERN, Adapters, AdaptersDep, ExistingJob
@@ -10,13 +11,43 @@ from crossfade_api.problems import documented
 from crossfade_api.submission import cancel_job, retry_job, submit_once
 from crossfade_api.views import JobListView, JobView, LinksView
 from crossfade_core.job import Job, JobId, JobState
-from crossfade_core.spec import MergeSpec
+from crossfade_core.ports import JobFilter
+from crossfade_core.spec import MAX_LABELS, MergeSpec, SourceUri
 
 MAX_PAGE = 200
 REPLAYED = "Idempotency-Replayed"
 _STRING = {"type": "string"}
+Label = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,62}=", max_length=320)]
 
 router = APIRouter(prefix="/v1/merges", tags=["merges"])
+
+
+class JobsQuery(BaseModel):
+    """Which jobs to list."""
+
+    state: JobState | None = Field(default=None, description="Only jobs in this state.")
+    base: SourceUri | None = Field(default=None, description="Only jobs with this base.")
+    instruct: SourceUri | None = Field(default=None, description="Only jobs with this instruct side.")
+    destination: str | None = Field(default=None, description="Only jobs that publish there.")
+    submitted_by: str | None = Field(default=None, description="Only jobs that this key submitted.")
+    label: Annotated[list[Label], Field(max_length=MAX_LABELS)] = Field(
+        default=[], description="Only jobs with this label, `NAME=VALUE`; several times for all of them."
+    )
+    limit: int = Field(default=50, ge=1, le=MAX_PAGE, description="Jobs on a page.")
+    before: Annotated[str, Field(pattern=JOB_ID_PATTERN)] | None = Field(
+        default=None, description="Only jobs older than this id; `next` of a page."
+    )
+
+    @property
+    def wanted(self) -> JobFilter:
+        """The filter."""
+        labels = dict(text.split("=", 1) for text in self.label)
+        return JobFilter(self.state, self.base, self.instruct, self.destination, self.submitted_by, labels)
+
+    @property
+    def older_than(self) -> JobId | None:
+        """Where the page begins."""
+        return None if self.before is None else JobId(self.before)
 
 
 @router.post(
@@ -72,27 +103,44 @@ def submit_merge(
     return _show(accepted.job, adapters, is_reused=accepted.is_reused)
 
 
-@router.get("/{job_id}", operation_id="get_merge", summary="Show one job", responses=documented(401, 403, 404, 503))
-def get_merge(_: Reader, job: ExistingJob, adapters: AdaptersDep) -> JobView:
-    """Show a job with its progress and its outputs, each with its files and their SHA-256 once published."""
+@router.get(
+    "/{job_id}",
+    operation_id="get_merge",
+    summary="Show one job",
+    response_model=JobView,
+    responses={
+        200: {"headers": {"ETag": {"description": "Changes when the job does.", "schema": _STRING}}},
+        304: {"description": "It has not changed since it had the ETag of `If-None-Match`."},
+        **documented(401, 403, 404, 503),
+    },
+)
+def get_merge(
+    _: Reader,
+    job: ExistingJob,
+    response: Response,
+    adapters: AdaptersDep,
+    if_none_match: Annotated[
+        str | None, Header(description="The ETag of an earlier answer, for cheap polling.")
+    ] = None,
+) -> JobView | Response:
+    """Show a job with its progress and its outputs, each with its files and their SHA-256 once published.
+
+    Rate and time left move with the clock; the ETag does not.
+    """
+    tag = f'W/"{job.updated_at.timestamp():.6f}-{adapters.store.progress(job.id).bytes_done}"'
+    if tag in [known.strip() for known in (if_none_match or "").split(",")]:
+        return Response(status_code=304, headers={"ETag": tag})
+    response.headers["ETag"] = tag
     return _show(job, adapters)
 
 
 @router.get("", operation_id="list_merges", summary="List jobs", responses=documented(401, 403, 422, 503))
-def list_merges(
-    _: Reader,
-    adapters: AdaptersDep,
-    state: Annotated[JobState | None, Query(description="Only jobs in this state.")] = None,
-    limit: Annotated[int, Query(ge=1, le=MAX_PAGE, description="Jobs on a page.")] = 50,
-    before: Annotated[
-        str | None, Query(pattern=JOB_ID_PATTERN, description="Only jobs older than this id; `next` of a page.")
-    ] = None,
-) -> JobListView:
+def list_merges(_: Reader, adapters: AdaptersDep, asked: Annotated[JobsQuery, Query()]) -> JobListView:
     """List jobs, newest first."""
-    older_than = None if before is None else JobId(before)
-    jobs = adapters.store.list_jobs(state=state, limit=limit + 1, before=older_than)
-    page = jobs[:limit]
-    return JobListView(items=[_show(job, adapters) for job in page], next=page[-1].id if len(jobs) > limit else None)
+    jobs = adapters.store.list_jobs(asked.wanted, limit=asked.limit + 1, before=asked.older_than)
+    page = jobs[: asked.limit]
+    following = page[-1].id if len(jobs) > asked.limit else None
+    return JobListView(items=[_show(job, adapters) for job in page], next=following)
 
 
 @router.post(

@@ -5,13 +5,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Final, Protocol
 
+import structlog
 from fastapi import Depends, Path, Request
 
-from crossfade_core.errors import JobNotFound
+from crossfade_core.errors import JobNotFound, QueueUnavailable
 from crossfade_core.job import Job, JobId
+from crossfade_core.keys import Caller
+from crossfade_core.messages import TaskName
 from crossfade_core.ports import Clock, JobStore, KeyStore, OpenSink, OpenSource, TaskQueue
+from crossfade_core.spec import MergeSpec
 
 JOB_ID_PATTERN: Final = r"^[A-Za-z0-9_-]{1,64}$"
+
+log = structlog.get_logger()
 
 
 class ReachableQueue(TaskQueue, Protocol):
@@ -32,6 +38,22 @@ class Adapters:
     open_sink: OpenSink
     check_user: Callable[[str, str], None]
     clock: Clock
+
+    def check_caller(self, caller: Caller, spec: MergeSpec) -> None:
+        """Let a caller publish where a spec says.
+
+        Raises:
+            DestinationNotAllowed: The server's configuration does not.
+        """
+        if not caller.is_admin:
+            self.check_user(spec.destination, caller.name)
+
+    def send(self, task: TaskName, job_id: JobId) -> None:
+        """Send a message about what is stored: a broker that is away is a warning, since the sweep sends it again."""
+        try:
+            self.queue.send(task, job_id)
+        except QueueUnavailable as error:
+            log.warning("queue.unavailable", task=task, job_id=job_id, reason=error.message)
 
 
 def get_adapters(request: Request) -> Adapters:

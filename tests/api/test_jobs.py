@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from crossfade_api.dependencies import Adapters
-from crossfade_api.submission import cancel_job
+from crossfade_api.steering import cancel_job
 from crossfade_api.views import JobView, ProgressView
 from crossfade_core.errors import IllegalTransition
 from crossfade_core.job import PRIVATE, Job, JobId, JobState, Phase, Progress

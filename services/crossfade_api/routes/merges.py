@@ -8,7 +8,8 @@ from pydantic import BaseModel, Field, StringConstraints
 from crossfade_api.auth import Canceller, Reader, Submitter
 from crossfade_api.dependencies import JOB_ID_PATTERN, Adapters, AdaptersDep, ExistingJob
 from crossfade_api.problems import documented
-from crossfade_api.submission import cancel_job, retry_job, submit_once
+from crossfade_api.steering import cancel_job, retry_job
+from crossfade_api.submission import submit_once
 from crossfade_api.views import JobListView, JobView, LinksView
 from crossfade_core.job import Job, JobId, JobState
 from crossfade_core.ports import JobFilter

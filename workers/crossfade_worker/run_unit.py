@@ -102,7 +102,7 @@ class RunUnit:
             if unit.deaths >= self._settings.max_deaths:
                 raise AttemptsExhausted(
                     f"unit {unit.position} ({unit.shard['file']}) was begun {unit.deaths} times and never ended; its "
-                    "workers died under it: look at their logs and memory, then submit the job again",
+                    "workers died under it: look at their logs and memory, then retry the job",
                     file=unit.shard["file"],
                 )
             left = self._store.complete_unit(unit.id, unit.fence, self._stream(job, unit))

@@ -26,7 +26,7 @@ class CrashingStore:
     def get_job(self, job_id):
         raise RuntimeError("secret-in-a-message")
 
-    def list_jobs(self, **filters):
+    def list_jobs(self, wanted=None, **page):
         raise StoreUnavailable("the database did not answer; check that it runs")
 
 

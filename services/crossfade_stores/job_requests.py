@@ -35,8 +35,12 @@ class JobRequests(StoreSide):
         try:
             with self._transactions.write() as session:
                 row = session.get(RequestRow, (request.caller, request.key), with_for_update=True)
-                if row is None or row.created_at <= now - KEPT:
-                    session.merge(_new_row(request, now))
+                if row is not None and row.created_at <= now - KEPT:
+                    session.delete(row)  # locked, so nobody else takes its place before this transaction ends
+                    session.flush()
+                    row = None
+                if row is None:
+                    session.add(_new_row(request, now))
                     return None
                 if row.body_digest != request.body_digest:
                     raise IdempotencyMismatch(

@@ -84,10 +84,8 @@ def submit_job(
     if twin is not None and _stands(twin, adapters):
         return _reused(twin, request, adapters)
     _check_outputs(spec, sourced.plan, adapters)
-    is_fresh = not spec.is_made_once
-    submission = Submission(caller.name, digest, is_fresh=is_fresh, request=request)
     try:
-        job = adapters.store.create_job(spec, submission)
+        job = adapters.store.create_job(spec, Submission(caller.name, digest, request))
     except AlreadyUnderWay as error:  # submitted twice at the same moment
         return _reused(adapters.store.get_job(JobId(str(error.details["job"]))), request, adapters)
     log.info("job.accepted", job_id=job.id, lambdas=len(spec.lambdas), read_bytes=sourced.plan.read_bytes)

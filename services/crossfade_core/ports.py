@@ -210,13 +210,11 @@ class Submission:
     Attributes:
         submitted_by: Name of the caller; where it is a key's, the key's limit holds.
         merge_digest: What makes the job the same as another.
-        is_fresh: Made again although the same may be under way.
         request: Noted as answered by the job, in the same transaction.
     """
 
     submitted_by: str | None = None
     merge_digest: str | None = None
-    is_fresh: bool = False
     request: IdempotentRequest | None = None
 
 

@@ -349,9 +349,14 @@ def canonical_json(value: object) -> bytes:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
 
 
+def json_digest(value: object) -> str:
+    """Return `sha256:<hex>` over the canonical JSON of a value."""
+    return "sha256:" + hashlib.sha256(canonical_json(value)).hexdigest()
+
+
 def body_digest(spec: MergeSpec) -> str:
     """Return `sha256:<hex>` over the canonical JSON of the whole spec, defaults written out: of what was asked for."""
-    return _digest(spec.model_dump(mode="json"))
+    return json_digest(spec.model_dump(mode="json"))
 
 
 def spec_digest(spec: MergeSpec) -> str:
@@ -359,8 +364,4 @@ def spec_digest(spec: MergeSpec) -> str:
 
     Of every field but `priority`, `deadline_seconds` and `fresh`, which change nothing of what is made.
     """
-    return _digest(spec.model_dump(mode="json", exclude=_NOT_DIGESTED))
-
-
-def _digest(value: object) -> str:
-    return "sha256:" + hashlib.sha256(canonical_json(value)).hexdigest()
+    return json_digest(spec.model_dump(mode="json", exclude=_NOT_DIGESTED))

@@ -1,7 +1,6 @@
 """Read a checkpoint through a Source: index, headers, config and tokenizer files; a few MB at most, no tensor."""
 
 import contextlib
-import hashlib
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -34,7 +33,7 @@ from crossfade_core.plan import MergePlan
 from crossfade_core.planning import plan_merge
 from crossfade_core.ports import FileInfo, OpenSource, Source
 from crossfade_core.quantisation import read_values
-from crossfade_core.spec import MergeSpec, Role, canonical_json, spec_digest
+from crossfade_core.spec import MergeSpec, Role, json_digest, spec_digest
 from crossfade_core.vocabulary import TOKENIZER_FILES, read_vocabulary, tokenizer_files
 
 CONFIG_FILE: Final = "config.json"
@@ -116,8 +115,8 @@ def merge_digest(spec: MergeSpec, sourced: SourcedPlan) -> str:
     Jobs of one digest make the same shards, bit for bit, and publish them at the same place.
     """
     files = {role: files_as_record(found) for role, found in sourced.files.items()}
-    made_of = {"spec": spec_digest(spec), "sources": dict(sourced.uris), "files": files}
-    return "sha256:" + hashlib.sha256(canonical_json(made_of)).hexdigest()
+    made_of: dict[str, object] = {"spec": spec_digest(spec), "sources": dict(sourced.uris), "files": files}
+    return json_digest(made_of)
 
 
 @contextlib.contextmanager

@@ -48,7 +48,7 @@ class JobSubmissions(StoreSide):
         )
         names = spec.output_names(job.id)
         with self._transactions.write() as session:
-            if submission.merge_digest is not None and not submission.is_fresh:
+            if submission.merge_digest is not None and spec.is_made_once:
                 check_first(session, submission.merge_digest)
             check_limit(session, submission.submitted_by)
             session.add(job)

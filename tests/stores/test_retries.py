@@ -114,7 +114,7 @@ def test_job_that_another_makes_by_now_is_not_retried_beside_it(store, spec):
 
 def test_job_with_a_name_of_its_own_is_retried_beside_another(store, spec):
     own = spec.model_copy(update={"output_name": "{job}/{lambda}"})
-    submission = Submission(merge_digest="sha256:same", is_fresh=True)
+    submission = Submission(merge_digest="sha256:same")
     job = store.create_job(own, submission)
     store.move_job(job.id, JobState.FAILED, phase=Phase.DONE, error=ERROR)
     store.create_job(own, submission)

@@ -22,7 +22,7 @@ def test_job_that_is_under_way_is_not_begun_again(store, spec):
         assert refused.value.details == {"job": job.id}
         if state is JobState.QUEUED:
             store.move_job(job.id, JobState.RUNNING, phase=Phase.PLANNING)
-    assert store.create_job(spec, Submission(merge_digest=DIGEST, is_fresh=True)).id != job.id
+    assert store.create_job(spec.model_copy(update={"fresh": True}), SAME).id != job.id
     assert store.create_job(spec, Submission(merge_digest=DIGEST[:-1] + "c")).id != job.id
 
 

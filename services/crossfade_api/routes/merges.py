@@ -128,11 +128,12 @@ def get_merge(
 
     Rate and time left move with the clock; the ETag does not.
     """
-    tag = f'W/"{job.updated_at.timestamp():.6f}-{adapters.store.progress(job.id).bytes_done}"'
+    progress = adapters.store.progress(job.id)
+    tag = f'W/"{job.updated_at.timestamp():.6f}-{progress.bytes_done}"'
     if tag in [known.strip() for known in (if_none_match or "").split(",")]:
         return Response(status_code=304, headers={"ETag": tag})
     response.headers["ETag"] = tag
-    return _show(job, adapters)
+    return JobView.of(job, adapters.store.list_outputs(job.id), progress, adapters.clock.now())
 
 
 @router.get("", operation_id="list_merges", summary="List jobs", responses=documented(401, 403, 422, 503))

@@ -12,14 +12,17 @@ from crossfade_api.auth import AccessGate, bearer_scheme
 from crossfade_api.dependencies import Adapters
 from crossfade_api.limits import BodyLimit
 from crossfade_api.problems import correct_openapi, install_problems
-from crossfade_api.routes import events, health, keys, merges
+from crossfade_api.routes import audit, events, health, keys, merges, webhooks
 from crossfade_api.settings import ApiSettings
+from crossfade_api.webhook_secrets import WebhookSecrets
 from crossfade_registries.config import Registries
+from crossfade_stores.audit_log import SqlAuditLog
 from crossfade_stores.clock import SystemClock
 from crossfade_stores.engine import create_store_engine
 from crossfade_stores.job_store import SqlJobStore
 from crossfade_stores.key_store import SqlKeyStore
 from crossfade_stores.queue import CeleryTaskQueue
+from crossfade_stores.webhook_store import SqlWebhookStore
 
 DESCRIPTION: Final = """\
 Merge two checkpoints of one architecture, a *base* and an *instruct* model tuned from it, for a list of strengths λ:
@@ -30,8 +33,10 @@ One job reads both once and publishes one checkpoint for every λ. Errors are pr
 """
 TAGS: Final = [
     {"name": "merges", "description": "Jobs: submit, show, list, cancel, retry."},
-    {"name": "events", "description": "A job's history and progress, as server-sent events."},
+    {"name": "events", "description": "A job's log, as a list or as server-sent events."},
+    {"name": "webhooks", "description": "Be told instead of asking: signed messages after Standard Webhooks."},
     {"name": "keys", "description": "Who may call; for administrators."},
+    {"name": "audit", "description": "Who did what; for administrators."},
     {"name": "health", "description": "For probes; no key."},
 ]
 
@@ -51,6 +56,9 @@ def open_adapters(settings: ApiSettings) -> Iterator[Adapters]:
         yield Adapters(
             store=SqlJobStore(engine, clock),
             keys=SqlKeyStore(engine, clock),
+            webhooks=SqlWebhookStore(engine, clock),
+            secrets=WebhookSecrets(settings),
+            audit=SqlAuditLog(engine, clock),
             queue=queue,
             open_source=registries.open_source,
             open_sink=registries.open_sink,
@@ -88,8 +96,8 @@ def create_app(settings: ApiSettings | None = None, opener: AdapterOpener = open
     )
     app.state.stopping = threading.Event()
     app.include_router(merges.router, dependencies=[Security(bearer_scheme)])
-    app.include_router(events.router, dependencies=[Security(bearer_scheme)])
-    app.include_router(keys.router, dependencies=[Security(bearer_scheme)])
+    for guarded in (events.streams, events.router, webhooks.router, keys.router, audit.router):
+        app.include_router(guarded, dependencies=[Security(bearer_scheme)])
     app.include_router(health.router)
     app.add_middleware(BodyLimit)
     app.add_middleware(AccessGate, token=settings.api_token, key_store=lambda: app.state.adapters.keys)

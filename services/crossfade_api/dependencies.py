@@ -8,12 +8,15 @@ from typing import Annotated, Final, Protocol
 import structlog
 from fastapi import Depends, Path, Request
 
+from crossfade_api.webhook_secrets import WebhookSecrets
+from crossfade_core.audit import AuditLog
 from crossfade_core.errors import JobNotFound, QueueUnavailable
 from crossfade_core.job import Job, JobId
 from crossfade_core.keys import Caller
 from crossfade_core.messages import TaskName
 from crossfade_core.ports import Clock, JobStore, KeyStore, OpenSink, OpenSource, TaskQueue
 from crossfade_core.spec import MergeSpec
+from crossfade_core.webhook_store import WebhookStore
 
 JOB_ID_PATTERN: Final = r"^[A-Za-z0-9_-]{1,64}$"
 
@@ -33,6 +36,9 @@ class Adapters:
 
     store: JobStore
     keys: KeyStore
+    webhooks: WebhookStore
+    secrets: WebhookSecrets
+    audit: AuditLog
     queue: ReachableQueue
     open_source: OpenSource
     open_sink: OpenSink

@@ -72,6 +72,9 @@ STATUS: Final[dict[type[errors.CrossfadeError], int]] = {
     errors.KeyNotFound: 404,
     errors.KeyNameTaken: 409,
     errors.ScopeMissing: 403,
+    errors.WebhookNotFound: 404,
+    errors.WebhookRefused: 422,
+    errors.WebhookUnreachable: 503,
     errors.StoreUnavailable: 503,
     errors.QueueUnavailable: 503,
     # The command line's own: none is raised here.

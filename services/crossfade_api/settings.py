@@ -12,6 +12,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from crossfade_api.auth import is_loopback
 from crossfade_registries.settings import RegistrySettings
 from crossfade_stores.settings import ENV_PREFIX, BrokerUrl, DatabaseUrl
+from crossfade_webhooks.settings import WebhookSettings
 
 
 def _check_token(token: SecretStr) -> SecretStr:
@@ -23,7 +24,7 @@ def _check_token(token: SecretStr) -> SecretStr:
 Token = Annotated[SecretStr, AfterValidator(_check_token)]
 
 
-class ApiSettings(RegistrySettings, BaseSettings):
+class ApiSettings(RegistrySettings, WebhookSettings, BaseSettings):
     """The settings of one API process, and the registries it looks into."""
 
     model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, frozen=True, extra="forbid")

@@ -32,7 +32,7 @@ def retry_job(job: Job, caller: Caller, adapters: Adapters) -> Job:
             f"a worker is putting away what job {job.id} left; ask again in some seconds", job=job.id
         )
     try:
-        job = adapters.store.retry_job(job.id)
+        job = adapters.store.retry_job(job.id, caller.name)
     finally:
         adapters.store.release_job(job.id, owner)
     log.info("job.retried", job_id=job.id)
@@ -40,7 +40,7 @@ def retry_job(job: Job, caller: Caller, adapters: Adapters) -> Job:
     return job
 
 
-def cancel_job(job: Job, adapters: Adapters) -> Job:
+def cancel_job(job: Job, caller: Caller, adapters: Adapters) -> Job:
     """Cancel a job: at once while it is queued, else through CANCELLING, which the publish task settles.
 
     Asking again while it is CANCELLING changes nothing.
@@ -54,9 +54,8 @@ def cancel_job(job: Job, adapters: Adapters) -> Job:
         phase = Phase.CLEANING if state is JobState.CANCELLING else Phase.DONE
         is_staged = job.plan_summary is not None  # also while QUEUED: a retry
         try:
-            moved = adapters.store.move_job(
-                job.id, state, phase=phase, staged_until=adapters.clock.now() if is_staged else None
-            )
+            staged_until = adapters.clock.now() if is_staged else None
+            moved = adapters.store.move_job(job.id, state, phase=phase, staged_until=staged_until, by=caller.name)
         except IllegalTransition:
             # A worker may have moved the job since it was read; nobody moves it all the time, so this ends.
             latest = adapters.store.get_job(job.id)

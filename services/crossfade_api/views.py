@@ -113,6 +113,7 @@ class OutputView(View):
     lam: float = Field(serialization_alias="lambda", examples=[0.5])
     name: str = Field(description="Its place below the destination.", examples=["instruct-pad-0.5"])
     state: OutputState
+    ended_at: datetime | None = Field(description="When it was published, or failed, or was cancelled.")
     uri: str | None = Field(description="Where it was published.")
     size_bytes: int | None = Field(description="All its files together, once published.")
     files: list[FileView]
@@ -129,6 +130,7 @@ class OutputView(View):
             lam=output.lam,
             name=output.name,
             state=output.state,
+            ended_at=output.ended_at,
             uri=output.uri,
             size_bytes=sum(file.size_bytes for file in files) if files else None,
             files=files,
@@ -165,7 +167,9 @@ class JobView(View):
     spec_digest: str = Field(description="`sha256:` over the spec's canonical JSON.")
     created_at: datetime
     updated_at: datetime
-    started_at: datetime | None
+    started_at: datetime | None = Field(description="When it became RUNNING.")
+    merging_at: datetime | None = Field(description="When its plan was stored and merging began.")
+    cancel_requested_at: datetime | None
     finished_at: datetime | None
     deadline_at: datetime | None = Field(description="When it fails unless it has ended; null without a deadline.")
     submitted_by: str | None = Field(description="The name of the key it was submitted with.", examples=["release"])
@@ -194,6 +198,8 @@ class JobView(View):
             created_at=job.created_at,
             updated_at=job.updated_at,
             started_at=job.started_at,
+            merging_at=job.merging_at,
+            cancel_requested_at=job.cancel_requested_at,
             finished_at=job.finished_at,
             deadline_at=job.deadline_at,
             submitted_by=job.submitted_by,
@@ -211,7 +217,7 @@ class JobListView(View):
     """One page of jobs, newest first."""
 
     items: list[JobView]
-    next: str | None = Field(description="Give it as `before` for the next page; null on the last.")
+    next: str | None = Field(description="Give it as `page` for the next page; null on the last.")
 
 
 class HealthView(View):

@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import json
 import os
+import secrets
 import signal
 import socket
 import sys
@@ -85,7 +86,7 @@ def child_environment(options: ServeOptions, port: int, socket_file: Path) -> di
     """Return the environment of every child: ours, and the configuration that this command decides.
 
     Raises:
-        ProcessFailed: The registries' file cannot be read.
+        ProcessFailed: The registries' file, or the webhooks' key, cannot be read.
     """
     registries = {} if options.registries is None else _read_registries(options.registries)
     destinations = {name: {"kind": "local", "path": str(path)} for name, path in options.destinations.items()}
@@ -101,7 +102,28 @@ def child_environment(options: ServeOptions, port: int, socket_file: Path) -> di
         "CROSSFADE_API_PORT": str(port),
         "CROSSFADE_THREADS": str(options.threads),
         "CROSSFADE_UNITS_AT_ONCE": str(options.workers),
+        **_webhooks(options),
     }
+
+
+def _webhooks(options: ServeOptions) -> dict[str, str]:
+    """Return what webhooks need: a key of this state directory, and leave to send to this machine where it is alone.
+
+    What the environment says of them goes before.
+    """
+    key_file = options.state_dir / "webhook.key"
+    try:
+        if not key_file.exists():  # the state directory is locked: nobody else makes it
+            half_written = key_file.with_suffix(".new")
+            half_written.touch(mode=0o600)
+            half_written.write_text(secrets.token_hex(32))
+            half_written.replace(key_file)
+        key = key_file.read_text()
+    except OSError as error:
+        raise ProcessFailed(f"{key_file} cannot be read or made: {error.strerror}") from error
+    networks = ["127.0.0.0/8", "::1/128"] if options.host in ("127.0.0.1", "::1", "localhost") else []
+    own = {"CROSSFADE_WEBHOOK_KEY": key, "CROSSFADE_WEBHOOK_NETWORKS": json.dumps(networks)}
+    return {name: value for name, value in own.items() if name not in os.environ}
 
 
 def _read_registries(file: Path) -> dict[str, Any]:

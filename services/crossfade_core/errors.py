@@ -39,6 +39,7 @@
     │   └── OutOfMemory             the worker was refused memory
     ├── AlreadyUnderWay, QueueLimitReached, IdempotencyMismatch, RequestInFlight
     ├── KeyNotFound, KeyNameTaken, ScopeMissing
+    ├── WebhookNotFound, WebhookRefused, WebhookUnreachable
     ├── StoreUnavailable, QueueUnavailable, ProgramMissing
     └── Reported, ServiceUnreachable, ProcessFailed, StateDirInUse      the command line's own
 
@@ -477,6 +478,28 @@ class ScopeMissing(CrossfadeError):
     """The caller's key does not have the scope that the call needs."""
 
     code = "scope_missing"
+    blame: ClassVar[Blame] = "user"
+
+
+class WebhookNotFound(CrossfadeError):
+    """There is no such webhook, or none of the caller's; `GET /v1/webhooks` lists those there are."""
+
+    code = "webhook_not_found"
+    blame: ClassVar[Blame] = "user"
+
+
+class WebhookRefused(CrossfadeError):
+    """A webhook that this service does not send to: its URL, its owner's number of them, or none are sent at all."""
+
+    code = "webhook_refused"
+    blame: ClassVar[Blame] = "user"
+
+
+class WebhookUnreachable(CrossfadeError):
+    """A webhook's receiver did not answer; in the log of its deliveries. It is sent again for a day."""
+
+    code = "webhook_unreachable"
+    retryable = True
     blame: ClassVar[Blame] = "user"
 
 

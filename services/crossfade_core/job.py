@@ -127,6 +127,7 @@ class Job:
     updated_at: datetime
     started_at: datetime | None = None
     merging_at: datetime | None = None
+    cancel_requested_at: datetime | None = None
     finished_at: datetime | None = None
     deadline_at: datetime | None = None
     submitted_by: str | None = None
@@ -147,7 +148,8 @@ class Job:
 class Output:
     """The checkpoint of one λ. Once published, `files` maps a file's name to {size_bytes, sha256}.
 
-    `statistics` is what its λ really did: `OutputFigures.as_record()` and `warnings`.
+    `statistics` is what its λ really did: `OutputFigures.as_record()` and `warnings`. `ended_at` is when it
+    left PENDING.
     """
 
     job_id: JobId
@@ -159,6 +161,7 @@ class Output:
     files: dict[str, dict[str, Any]] = field(default_factory=dict)
     error: dict[str, Any] | None = None
     statistics: dict[str, Any] | None = None
+    ended_at: datetime | None = None
 
 
 @dataclass(frozen=True)

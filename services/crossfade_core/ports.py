@@ -179,14 +179,6 @@ class NewUnit:
 
 
 @dataclass(frozen=True)
-class NewEvent:
-    """An event as its maker states it, before the store gives it a sequence number and a time."""
-
-    type: str
-    data: dict[str, Any]
-
-
-@dataclass(frozen=True)
 class IdempotentRequest:
     """A submission that can be sent again.
 
@@ -252,6 +244,8 @@ class NewKey:
 class JobStore(Protocol):
     """The truth about jobs. Every method is one transaction; every change of state also appends an event.
 
+    What callers do, and what is published for them, goes into the audit log (`crossfade_core.audit`) with it.
+
     All methods raise StoreUnavailable when the database is away, and JobNotFound for an unknown job.
     """
 
@@ -308,20 +302,21 @@ class JobStore(Protocol):
         *,
         phase: Phase,
         error: Mapping[str, Any] | None = None,
-        event: NewEvent | None = None,
         staged_until: datetime | None = None,
+        by: str | None = None,
     ) -> Job:
-        """Move a job along the table of transitions, compare-and-set; event `job.<state>` in lower case unless given.
+        """Move a job along the table of transitions, compare-and-set; event `job.<state>` in lower case.
 
         Entering RUNNING sets `started_at`; a terminal state sets `finished_at` and `staged_until`, and turns outputs
-        that are still PENDING into FAILED (job FAILED or PARTIALLY_SUCCEEDED) or CANCELLED (job CANCELLED).
+        that are still PENDING into FAILED (job FAILED or PARTIALLY_SUCCEEDED) or CANCELLED (job CANCELLED). `by` names
+        the caller who cancels; it sets `cancel_requested_at`.
 
         Raises:
             IllegalTransition: The table does not join the job's present state to `state`.
         """
 
-    def retry_job(self, job_id: JobId) -> Job:
-        """Queue a FAILED or PARTIALLY_SUCCEEDED job again; event `job.retried` with how many units are kept.
+    def retry_job(self, job_id: JobId, by: str | None = None) -> Job:
+        """Queue a FAILED or PARTIALLY_SUCCEEDED job again; event `job.retried` with the units kept, and by whom.
 
         Its failed outputs are PENDING again, its units have no failures and no deaths; those that are DONE stay so if
         what they staged is kept (until `staged_until`), else they are PENDING; those still worked on are taken from
@@ -459,8 +454,8 @@ class JobStore(Protocol):
 class KeyStore(Protocol):
     """The API keys. All methods raise StoreUnavailable when the database is away."""
 
-    def create_key(self, new: NewKey) -> tuple[ApiKey, str]:
-        """Store a key and return it with its secret, which is nowhere else.
+    def create_key(self, new: NewKey, by: str) -> tuple[ApiKey, str]:
+        """Store a key that `by` makes, and return it with its secret, which is nowhere else.
 
         Raises:
             KeyNameTaken: The name is another key's, also a revoked one's, or the service's own.
@@ -472,8 +467,8 @@ class KeyStore(Protocol):
     def list_keys(self) -> Sequence[ApiKey]:
         """Return all keys by name, revoked and expired ones too."""
 
-    def revoke_key(self, name: str) -> ApiKey:
-        """Revoke a key for good; its jobs stay.
+    def revoke_key(self, name: str, by: str) -> ApiKey:
+        """Revoke a key for good; its jobs stay, its webhooks are disabled.
 
         Raises:
             KeyNotFound: There is no such key.

@@ -6,7 +6,9 @@ from typing import Any, cast
 
 from sqlalchemy import CursorResult, select, update
 
+from crossfade_core.audit import Act, Action
 from crossfade_core.job import Job, JobId, JobState, OutputState, Phase, UnitState, check_retry
+from crossfade_stores.audit_log import note_act
 from crossfade_stores.job_rows import append_event, lock_job
 from crossfade_stores.job_submissions import check_first, check_limit, deadline
 from crossfade_stores.tables import JobRow, OutputRow, UnitRow
@@ -16,7 +18,7 @@ from crossfade_stores.transactions import StoreSide
 class JobRetries(StoreSide):
     """The retrying side of the job store; see `crossfade_core.ports.JobStore` for what each method promises."""
 
-    def retry_job(self, job_id: JobId) -> Job:
+    def retry_job(self, job_id: JobId, by: str | None = None) -> Job:
         """Queue a failed job again.
 
         Raises:
@@ -35,12 +37,12 @@ class JobRetries(StoreSide):
             check_limit(session, job.submitted_by)
             is_kept = job.staged_until is not None and job.staged_until > now
             job.state, job.phase, job.error = JobState.QUEUED, Phase.WAITING, None
-            job.started_at = job.finished_at = job.staged_until = None
+            job.started_at = job.finished_at = job.staged_until = job.cancel_requested_at = None
             job.deadline_at = deadline(spec, now)
             session.execute(
                 update(OutputRow)
                 .where(OutputRow.job_id == job_id, OutputRow.state == OutputState.FAILED)
-                .values(state=OutputState.PENDING, error=None)
+                .values(state=OutputState.PENDING, error=None, ended_at=None)
             )
             own = update(UnitRow).where(UnitRow.job_id == job_id).execution_options(synchronize_session=False)
             session.execute(own.values(failures=0, deaths=0, not_before=None))
@@ -56,7 +58,10 @@ class JobRetries(StoreSide):
             anew = {} if is_kept else {"state": UnitState.PENDING, "bytes_done": 0, "result": None}
             count = cast("CursorResult[Any]", session.execute(done.values(updated_at=now, **anew))).rowcount
             job.units_left += 0 if is_kept else count
-            data = {"state": job.state, "phase": job.phase, "units_kept": count if is_kept else 0}
+            data: dict[str, Any] = {"state": job.state, "phase": job.phase, "units_kept": count if is_kept else 0}
+            if by is not None:
+                data["by"] = by
+                note_act(session, Act(by, Action.MERGE_RETRIED, job.id), now)
             append_event(session, job, "job.retried", data, now)
             return job.as_job()
 

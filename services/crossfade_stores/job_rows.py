@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 from crossfade_core.errors import JobNotFound
 from crossfade_core.job import JobId, UnitId
 from crossfade_stores.tables import EventRow, JobRow, UnitRow
+from crossfade_stores.webhook_rows import tell_webhooks
 
 
 def find_job(session: Session, job_id: JobId) -> JobRow:
@@ -46,10 +47,11 @@ def lock_job_of_unit(session: Session, unit_id: UnitId) -> JobRow | None:
 
 
 def append_event(session: Session, job: JobRow, type: str, data: Mapping[str, Any], now: datetime) -> None:
-    """Append an event to the history of a locked job; the job counts as updated."""
+    """Append an event to the history of a locked job, and tell the webhooks; the job counts as updated."""
     job.last_sequence += 1
     job.updated_at = now
     session.add(EventRow(job_id=job.id, sequence=job.last_sequence, type=type, data=dict(data), created_at=now))
+    tell_webhooks(session, job, type, data, now)
 
 
 def _require(row: JobRow | None, job_id: JobId) -> JobRow:

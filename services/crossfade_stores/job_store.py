@@ -11,6 +11,7 @@ from typing import Any, Final
 from sqlalchemy import Engine, select, update
 from sqlalchemy.orm import Session
 
+from crossfade_core.audit import Act, Action
 from crossfade_core.errors import IllegalTransition
 from crossfade_core.job import (
     TERMINAL,
@@ -24,13 +25,15 @@ from crossfade_core.job import (
     UnitState,
     check_transition,
 )
-from crossfade_core.ports import Clock, NewEvent, NewUnit
+from crossfade_core.ports import Clock, NewUnit
+from crossfade_stores.audit_log import note_act
+from crossfade_stores.ids import new_id
 from crossfade_stores.job_leases import JobLeases
 from crossfade_stores.job_queries import JobQueries
 from crossfade_stores.job_requests import JobRequests
 from crossfade_stores.job_retries import JobRetries
 from crossfade_stores.job_rows import append_event, lock_job
-from crossfade_stores.job_submissions import JobSubmissions, new_id
+from crossfade_stores.job_submissions import JobSubmissions
 from crossfade_stores.tables import EventRow, JobRow, OutputRow, UnitRow
 from crossfade_stores.transactions import Transactions
 from crossfade_stores.unit_leases import UnitLeases
@@ -56,8 +59,8 @@ class SqlJobStore(JobSubmissions, JobRequests, JobQueries, JobLeases, JobRetries
         *,
         phase: Phase,
         error: Mapping[str, Any] | None = None,
-        event: NewEvent | None = None,
         staged_until: datetime | None = None,
+        by: str | None = None,
     ) -> Job:
         """Move a job along the table of transitions.
 
@@ -75,9 +78,12 @@ class SqlJobStore(JobSubmissions, JobRequests, JobQueries, JobLeases, JobRetries
                 job.started_at = now
             if state in TERMINAL:
                 job.finished_at, job.staged_until = now, staged_until
-                _close_outputs(session, job)
-            event = event or NewEvent(f"job.{state.lower()}", {"state": state, "phase": phase, "error": job.error})
-            append_event(session, job, event.type, event.data, now)
+                _close_outputs(session, job, now)
+            data: dict[str, Any] = {"state": state, "phase": phase, "error": job.error}
+            if by is not None:
+                job.cancel_requested_at, data["by"] = now, by
+                note_act(session, Act(by, Action.MERGE_CANCELLED, job.id), now)
+            append_event(session, job, f"job.{state.lower()}", data, now)
             return job.as_job()
 
     def set_phase(self, job_id: JobId, phase: Phase) -> None:
@@ -133,12 +139,15 @@ class SqlJobStore(JobSubmissions, JobRequests, JobQueries, JobLeases, JobRetries
             output = session.get_one(OutputRow, (job_id, position))
             if output.state is not OutputState.PENDING:
                 return
-            output.state, output.uri, output.error = OutputState.PUBLISHED, uri, None
+            now = self._clock.now()
+            output.state, output.uri, output.error, output.ended_at = OutputState.PUBLISHED, uri, None, now
             output.files = {name: dict(facts) for name, facts in files.items()}
             output.statistics = dict(statistics) if statistics is not None else None
             data = {"position": position, "lambda": output.lam, "name": output.name, "uri": uri}
             told = {name: (statistics or {})[name] for name in ("realised", "warnings") if name in (statistics or {})}
-            append_event(session, job, "output.published", {**data, **told}, self._clock.now())
+            append_event(session, job, "output.published", {**data, **told}, now)
+            if job.submitted_by is not None:
+                note_act(session, Act(job.submitted_by, Action.OUTPUT_PUBLISHED, job.id, data), now)
 
     def delay_output(self, job_id: JobId, position: int, error: Mapping[str, Any]) -> int:
         """Note why a PENDING output is not published yet; return how often that was noted since the job was queued.
@@ -174,7 +183,8 @@ class SqlJobStore(JobSubmissions, JobRequests, JobQueries, JobLeases, JobRetries
             output = session.get_one(OutputRow, (job_id, position))
             if output.state is not OutputState.PENDING:
                 return
-            output.state, output.error = OutputState.FAILED, dict(error)
+            now = self._clock.now()
+            output.state, output.error, output.ended_at = OutputState.FAILED, dict(error), now
             data = {"position": position, "lambda": output.lam, "name": output.name, "error": output.error}
             append_event(session, job, "output.failed", data, self._clock.now())
 
@@ -194,11 +204,11 @@ def _enter_phase(session: Session, job: JobRow, phase: Phase, now: datetime) -> 
         append_event(session, job, "job.phase", {"phase": phase}, now)
 
 
-def _close_outputs(session: Session, job: JobRow) -> None:
+def _close_outputs(session: Session, job: JobRow, now: datetime) -> None:
     ended = _UNPUBLISHED.get(job.state)
     if ended is not None:
         pending = (OutputRow.job_id == job.id, OutputRow.state == OutputState.PENDING)
-        session.execute(update(OutputRow).where(*pending).values(state=ended))
+        session.execute(update(OutputRow).where(*pending).values(state=ended, ended_at=now))
 
 
 def _new_unit(job_id: JobId, position: int, unit: NewUnit, now: datetime) -> UnitRow:

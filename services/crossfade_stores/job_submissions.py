@@ -1,16 +1,18 @@
 """The store's door: a job comes in once, however often and at what moments the same is submitted."""
 
-import secrets
 from datetime import datetime, timedelta
 from typing import Final
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from crossfade_core.audit import Act, Action
 from crossfade_core.errors import AlreadyUnderWay, QueueLimitReached
 from crossfade_core.job import TERMINAL, Job, JobId, JobState, OutputState, Phase
 from crossfade_core.ports import Submission
 from crossfade_core.spec import MergeSpec, spec_digest
+from crossfade_stores.audit_log import note_act
+from crossfade_stores.ids import new_id
 from crossfade_stores.job_requests import answer
 from crossfade_stores.job_rows import append_event
 from crossfade_stores.tables import JobRow, KeyRow, OutputRow
@@ -58,6 +60,8 @@ class JobSubmissions(StoreSide):
                 for position, (lam, name) in enumerate(zip(spec.lambdas, names, strict=True))
             )
             append_event(session, job, "job.queued", {"state": job.state, "phase": job.phase}, now)
+            if submission.submitted_by is not None:
+                note_act(session, Act(submission.submitted_by, Action.MERGE_SUBMITTED, job.id, _asked(spec)), now)
             if submission.request is not None:
                 answer(session, submission.request, job.id)
             return job.as_job()
@@ -71,9 +75,8 @@ class JobSubmissions(StoreSide):
             return None if row is None else row.as_job()
 
 
-def new_id(kind: str, now: datetime) -> str:
-    """Return an id that sorts by age: milliseconds since 1970 in 12 hex digits, then 16 random ones."""
-    return f"{kind}-{int(now.timestamp() * 1000):012x}{secrets.token_hex(8)}"
+def _asked(spec: MergeSpec) -> dict[str, object]:
+    return {"sources": dict(spec.sources), "lambdas": list(spec.lambdas), "destination": spec.destination}
 
 
 def deadline(spec: MergeSpec, now: datetime) -> datetime | None:

@@ -2,15 +2,19 @@
 
 import hmac
 from collections.abc import Sequence
+from datetime import datetime
 
 from sqlalchemy import Engine, select
 from sqlalchemy.exc import IntegrityError
 
+from crossfade_core.audit import Act, Action
 from crossfade_core.errors import KeyNameTaken, KeyNotFound
 from crossfade_core.keys import RESERVED_NAMES, ApiKey, key_id_of, new_secret, secret_digest
 from crossfade_core.ports import Clock, NewKey
-from crossfade_stores.tables import KeyRow
+from crossfade_stores.audit_log import note_act
+from crossfade_stores.tables import KeyRow, WebhookRow
 from crossfade_stores.transactions import StoreSide, Transactions
+from crossfade_stores.webhook_store import disable
 
 
 class SqlKeyStore(StoreSide):
@@ -19,7 +23,7 @@ class SqlKeyStore(StoreSide):
     def __init__(self, engine: Engine, clock: Clock) -> None:
         super().__init__(Transactions(engine), clock)
 
-    def create_key(self, new: NewKey) -> tuple[ApiKey, str]:
+    def create_key(self, new: NewKey, by: str) -> tuple[ApiKey, str]:
         """Store a key and return it with its secret.
 
         Raises:
@@ -43,6 +47,8 @@ class SqlKeyStore(StoreSide):
             with self._transactions.write() as session:
                 session.add(row)
                 session.flush()
+                told = {"scopes": row.scopes, "max_jobs": new.max_jobs, "expires_at": _time(new.expires_at)}
+                note_act(session, Act(by, Action.KEY_CREATED, new.name, told), row.created_at)
                 return row.as_key(), secret
         except IntegrityError:
             raise taken from None
@@ -64,8 +70,8 @@ class SqlKeyStore(StoreSide):
         with self._transactions.read() as session:
             return [row.as_key() for row in session.scalars(select(KeyRow).order_by(KeyRow.name))]
 
-    def revoke_key(self, name: str) -> ApiKey:
-        """Revoke a key for good; one that is revoked keeps the time it was.
+    def revoke_key(self, name: str, by: str) -> ApiKey:
+        """Revoke a key for good, and send its webhooks nothing more; one that is revoked keeps the time it was.
 
         Raises:
             KeyNotFound: There is no such key.
@@ -74,5 +80,12 @@ class SqlKeyStore(StoreSide):
             row = session.scalar(select(KeyRow).where(KeyRow.name == name).with_for_update())
             if row is None:
                 raise KeyNotFound(f"there is no key {name!r}; GET /v1/keys lists those there are", name=name)
-            row.revoked_at = row.revoked_at or self._clock.now()
+            if row.revoked_at is None:
+                row.revoked_at = now = self._clock.now()
+                disable(session, list(session.scalars(select(WebhookRow.id).where(WebhookRow.owner == name))), now)
+                note_act(session, Act(by, Action.KEY_REVOKED, name), now)
             return row.as_key()
+
+
+def _time(at: datetime | None) -> str | None:
+    return None if at is None else at.isoformat()

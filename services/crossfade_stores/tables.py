@@ -23,9 +23,11 @@ from sqlalchemy import (
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import TypeDecorator
 
+from crossfade_core.audit import Action, AuditEntry, AuditId
 from crossfade_core.job import Event, Job, JobId, JobState, Output, OutputState, Phase, Unit, UnitId, UnitState
 from crossfade_core.keys import ApiKey, KeyId, Scope
 from crossfade_core.spec import MergeSpec
+from crossfade_core.webhooks import Attempt, Delivery, DeliveryId, DeliveryState, EventType, Webhook, WebhookId
 
 ID_LENGTH = 40
 _JsonObject = JSON(none_as_null=True)
@@ -70,10 +72,13 @@ class Base(DeclarativeBase):
         datetime: UtcDateTime(),
         dict[str, Any]: _JsonObject,
         list[str]: _JsonObject,
+        list[dict[str, Any]]: _JsonObject,
         JobState: _text_enum(JobState),
         Phase: _text_enum(Phase),
         OutputState: _text_enum(OutputState),
         UnitState: _text_enum(UnitState),
+        DeliveryState: _text_enum(DeliveryState),
+        Action: _text_enum(Action),
     }
 
 
@@ -101,6 +106,7 @@ class JobRow(Base):
     updated_at: Mapped[datetime]
     started_at: Mapped[datetime | None]
     merging_at: Mapped[datetime | None]
+    cancel_requested_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
     deadline_at: Mapped[datetime | None]
     priority: Mapped[int] = mapped_column(server_default="0")
@@ -126,6 +132,7 @@ class JobRow(Base):
             updated_at=self.updated_at,
             started_at=self.started_at,
             merging_at=self.merging_at,
+            cancel_requested_at=self.cancel_requested_at,
             finished_at=self.finished_at,
             deadline_at=self.deadline_at,
             submitted_by=self.submitted_by,
@@ -150,6 +157,7 @@ class OutputRow(Base):
     files: Mapped[dict[str, Any]]
     error: Mapped[dict[str, Any] | None]
     statistics: Mapped[dict[str, Any] | None]
+    ended_at: Mapped[datetime | None]
 
     def as_output(self) -> Output:
         """Return the row as the core's record."""
@@ -163,6 +171,7 @@ class OutputRow(Base):
             files=self.files,
             error=self.error,
             statistics=self.statistics,
+            ended_at=self.ended_at,
         )
 
 
@@ -269,3 +278,87 @@ class RequestRow(Base):
     attempt: Mapped[str] = mapped_column(String(40))
     job_id: Mapped[JobId | None] = mapped_column(String(ID_LENGTH), ForeignKey("jobs.id"))
     created_at: Mapped[datetime]
+
+
+class WebhookRow(Base):
+    """One webhook; its secrets are derived and kept nowhere."""
+
+    __tablename__ = "webhooks"
+    __table_args__ = (Index(None, "owner"),)
+
+    id: Mapped[WebhookId] = mapped_column(String(ID_LENGTH), primary_key=True)
+    owner: Mapped[str] = mapped_column(String(63))
+    url: Mapped[str] = mapped_column(String(2048))
+    events: Mapped[list[str]]
+    every_job: Mapped[bool]
+    created_at: Mapped[datetime]
+    generation: Mapped[int]
+    rotated_at: Mapped[datetime | None]
+    disabled_at: Mapped[datetime | None]
+
+    def as_webhook(self) -> Webhook:
+        """Return the row as the core's record."""
+        return Webhook(
+            id=self.id,
+            owner=self.owner,
+            url=self.url,
+            events=frozenset(EventType(name) for name in self.events),
+            every_job=self.every_job,
+            created_at=self.created_at,
+            generation=self.generation,
+            rotated_at=self.rotated_at,
+            disabled_at=self.disabled_at,
+        )
+
+
+class DeliveryRow(Base):
+    """One message to one webhook."""
+
+    __tablename__ = "deliveries"
+    __table_args__ = (Index(None, "webhook_id", "id"), Index(None, "state", "next_at"), Index(None, "created_at"))
+
+    id: Mapped[DeliveryId] = mapped_column(String(ID_LENGTH), primary_key=True)
+    webhook_id: Mapped[WebhookId] = mapped_column(String(ID_LENGTH), ForeignKey("webhooks.id"))
+    type: Mapped[str] = mapped_column(String(64))
+    data: Mapped[dict[str, Any]]
+    state: Mapped[DeliveryState]
+    created_at: Mapped[datetime]
+    next_at: Mapped[datetime | None]
+    job_id: Mapped[JobId | None] = mapped_column(String(ID_LENGTH), ForeignKey("jobs.id"))
+    sequence: Mapped[int | None]
+    replay_of: Mapped[DeliveryId | None] = mapped_column(String(ID_LENGTH))
+    attempts: Mapped[list[dict[str, Any]]]
+
+    def as_delivery(self) -> Delivery:
+        """Return the row as the core's record."""
+        return Delivery(
+            id=self.id,
+            webhook_id=self.webhook_id,
+            type=self.type,
+            data=self.data,
+            state=self.state,
+            created_at=self.created_at,
+            next_at=self.next_at,
+            job_id=self.job_id,
+            sequence=self.sequence,
+            replay_of=self.replay_of,
+            attempts=tuple(Attempt.from_record(record) for record in self.attempts),
+        )
+
+
+class AuditRow(Base):
+    """One entry of the audit log; never changed."""
+
+    __tablename__ = "audit_log"
+    __table_args__ = (Index(None, "actor", "id"), Index(None, "subject", "id"))
+
+    id: Mapped[AuditId] = mapped_column(String(ID_LENGTH), primary_key=True)
+    at: Mapped[datetime]
+    actor: Mapped[str] = mapped_column(String(63))
+    action: Mapped[Action]
+    subject: Mapped[str] = mapped_column(String(64))
+    data: Mapped[dict[str, Any]]
+
+    def as_entry(self) -> AuditEntry:
+        """Return the row as the core's record."""
+        return AuditEntry(self.id, self.at, self.actor, self.action, self.subject, self.data)

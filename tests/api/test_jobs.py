@@ -9,6 +9,7 @@ from crossfade_api.steering import cancel_job
 from crossfade_api.views import JobView, ProgressView
 from crossfade_core.errors import IllegalTransition
 from crossfade_core.job import PRIVATE, Job, JobId, JobState, Phase, Progress
+from crossfade_core.keys import LOCAL
 from crossfade_core.spec import MergeSpec
 from tests.api.conftest import PLAN_SUMMARY, SPEC
 
@@ -91,14 +92,31 @@ def test_what_workers_keep_with_a_plan_is_shown_to_nobody():
 
 def test_pages_hold_every_job_once_newest_first(deployment):
     ids = [deployment.submit(output_name=f"{n}-{{lambda}}")["id"] for n in range(5)]
-    seen, before = [], None
+    seen, token = [], None
     while True:
-        page = deployment.client.get("/v1/merges", params={"limit": 2, **({"before": before} if before else {})}).json()
+        page = deployment.client.get("/v1/merges", params={"limit": 2, **({"page": token} if token else {})}).json()
         seen += [job["id"] for job in page["items"]]
-        before = page["next"]
-        if before is None:
+        token = page["next"]
+        if token is None:
             break
+        assert all(id not in token for id in ids)
     assert seen == ids[::-1]
+
+
+@pytest.mark.parametrize("query", ["state=RUNNING", "destination=outputs", "label=a=b"])
+def test_a_page_token_is_of_one_list_only(deployment, query):
+    for n in range(2):
+        deployment.submit(output_name=f"{n}-{{lambda}}")
+    token = deployment.client.get("/v1/merges?limit=1").json()["next"]
+    assert deployment.client.get(f"/v1/merges?limit=2&page={token}").status_code == 200
+    answer = deployment.client.get(f"/v1/merges?{query}&page={token}")
+    assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, "query/page")
+
+
+@pytest.mark.parametrize("token", ["x", "bnVsbA", "W10", "WzEsMl0", "job-1", "_-_-", "Inhpc28i"])
+def test_a_page_token_that_no_list_gave_out_is_pointed_at(deployment, token):
+    answer = deployment.client.get(f"/v1/merges?page={token}")
+    assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, "query/page")
 
 
 def test_a_list_by_state_holds_only_that_state(deployment):
@@ -108,7 +126,7 @@ def test_a_list_by_state_holds_only_that_state(deployment):
         assert [job["id"] for job in deployment.client.get(f"/v1/merges?state={state}").json()["items"]] == [job_id]
 
 
-@pytest.mark.parametrize("query", ["limit=0", "limit=201", "limit=x", "state=LOST", "before=a%00b"])
+@pytest.mark.parametrize("query", ["limit=0", "limit=201", "limit=x", "state=LOST", "page=a%00b"])
 def test_a_senseless_query_is_pointed_at(deployment, query):
     answer = deployment.client.get(f"/v1/merges?{query}")
     assert answer.status_code == 422
@@ -159,11 +177,11 @@ def test_a_cancel_that_a_worker_overtakes_goes_by_the_new_state(deployment):
     queued = deployment.store.get_job(JobId(deployment.submit()["id"]))
     deployment.begin(queued.id)
     running = deployment.store.get_job(queued.id)
-    assert cancel_job(queued, adapters).state is JobState.CANCELLING
-    assert cancel_job(running, adapters).state is JobState.CANCELLING
+    assert cancel_job(queued, LOCAL, adapters).state is JobState.CANCELLING
+    assert cancel_job(running, LOCAL, adapters).state is JobState.CANCELLING
     deployment.store.move_job(queued.id, JobState.CANCELLED, phase=Phase.DONE)
     with pytest.raises(IllegalTransition):
-        cancel_job(queued, adapters)
+        cancel_job(queued, LOCAL, adapters)
 
 
 def test_jobs_are_listed_by_what_they_are_of(deployment):

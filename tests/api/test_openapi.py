@@ -10,16 +10,32 @@ OPERATIONS = {
     ("get", "/v1/merges/{job_id}", "get_merge"): {"200", "304", "401", "403", "404", "503"},
     ("post", "/v1/merges/{job_id}/cancel", "cancel_merge"): {"202", "401", "403", "404", "409", "503"},
     ("post", "/v1/merges/{job_id}/retry", "retry_merge"): {"202", "401", "403", "404", "409", "429", "503"},
-    ("get", "/v1/merges/{job_id}/events", "stream_merge_events"): {"200", "401", "403", "404", "422", "503"},
+    ("get", "/v1/merges/{job_id}/events", "list_merge_events"): {"200", "401", "403", "404", "422", "503"},
     ("post", "/v1/keys", "create_key"): {"201", "401", "403", "409", "413", "422", "503"},
     ("get", "/v1/keys", "list_keys"): {"200", "401", "403", "503"},
     ("delete", "/v1/keys/{name}", "revoke_key"): {"200", "401", "403", "404", "422", "503"},
+    ("post", "/v1/webhooks", "create_webhook"): {"201", "401", "403", "413", "422", "503"},
+    ("get", "/v1/webhooks", "list_webhooks"): {"200", "401", "403", "503"},
+    ("get", "/v1/webhooks/{webhook_id}", "get_webhook"): {"200", "401", "403", "404", "422", "503"},
+    ("delete", "/v1/webhooks/{webhook_id}", "delete_webhook"): {"204", "401", "403", "404", "422", "503"},
+    ("post", "/v1/webhooks/{webhook_id}/rotate", "rotate_webhook"): {"200", "401", "403", "404", "422", "503"},
+    ("post", "/v1/webhooks/{webhook_id}/test", "test_webhook"): {"202", "401", "403", "404", "422", "503"},
+    ("get", "/v1/webhooks/{webhook_id}/deliveries", "list_deliveries"): {"200", "401", "403", "404", "422", "503"},
+    ("post", "/v1/webhooks/{webhook_id}/deliveries/{delivery_id}/replay", "replay_delivery"): {
+        "202",
+        "401",
+        "403",
+        "404",
+        "422",
+        "503",
+    },
+    ("get", "/v1/audit", "list_audit_entries"): {"200", "401", "403", "422", "503"},
     ("get", "/healthz", "get_health"): {"200"},
     ("get", "/readyz", "get_readiness"): {"200", "503"},
 }
 JOB_FIELDS = {
-    "id", "state", "phase", "spec", "spec_digest", "created_at", "updated_at", "started_at", "finished_at",
-    "deadline_at", "submitted_by", "reused", "staged_until", "progress", "plan", "outputs", "error", "links",
+    "id", "state", "phase", "spec", "spec_digest", "created_at", "updated_at", "started_at", "merging_at",
+    "cancel_requested_at", "finished_at", "deadline_at", "submitted_by", "reused", "staged_until", "progress", "plan", "outputs", "error", "links",
 }  # fmt: skip
 
 

@@ -86,7 +86,7 @@ def store(environment) -> Iterator[SqlJobStore]:
 
 @contextmanager
 def stream(server: Server, job_id: str, after: int = 0) -> Iterator[Iterator[dict]]:
-    headers = {"last-event-id": str(after)} if after else {}
+    headers = {"accept": "text/event-stream", **({"last-event-id": str(after)} if after else {})}
     with server.client.stream("GET", f"/v1/merges/{job_id}/events", headers=headers) as answer:
         assert answer.status_code == 200
         assert answer.headers["content-type"].startswith("text/event-stream")
@@ -174,7 +174,8 @@ def test_many_quiet_streams_leave_the_service_responsive(server):
         open_streams = []
         try:
             for _ in range(60):
-                request = many.build_request("GET", url, headers=server.client.headers)
+                headers = {**server.client.headers, "accept": "text/event-stream"}
+                request = many.build_request("GET", url, headers=headers)
                 open_streams.append(many.send(request, stream=True))
             assert server.client.get(f"/v1/merges/{job_id}").json()["state"] == "QUEUED"
         finally:

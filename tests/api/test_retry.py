@@ -50,7 +50,7 @@ def test_retry_while_a_worker_puts_things_away_waits_for_it(deployment, failed):
 def test_stream_of_a_retried_job_does_not_end_with_its_first_failure(deployment, failed):
     deployment.client.post(failed["links"]["retry"])
     deployment.client.post(failed["links"]["cancel"])
-    told = deployment.client.get(failed["links"]["events"]).text
+    told = deployment.client.get(failed["links"]["events"], headers={"accept": "text/event-stream"}).text
     ends = [line.removeprefix("event: ") for line in told.splitlines() if line.startswith("event: job.")]
     assert ends == ["job.queued", "job.running", "job.phase", "job.failed", "job.retried", "job.cancelled"]
 

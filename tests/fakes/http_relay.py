@@ -17,6 +17,7 @@ from tests.fakes.http_upstream import Hop, Upstream, shut_down
 
 COUNTERS_PATH = "/_proxy/counters"
 _RESET = struct.pack("ii", 1, 0)
+_LINGER_SECONDS = 2.0
 """A linger of 0 seconds (socket(7)): closing sends RST, and what was not sent is dropped."""
 
 
@@ -114,6 +115,7 @@ class _Handler(BaseHTTPRequestHandler):
         if isinstance(fault, Status):
             self._drain_request()
             self._answer(fault)
+            self._linger()
             return
         response = self._forward()
         if isinstance(fault, LoseAnswer) or (isinstance(fault, Disconnect) and self._has_body):
@@ -184,6 +186,14 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             return
         drain(request_body(self.headers, self.rfile))
+
+    def _linger(self) -> None:
+        """Take what a client sends that did not await the word to go on: closing on it would reset the answer away."""
+        if self._is_awaited:
+            self.connection.shutdown(socket.SHUT_WR)
+            self.connection.settimeout(_LINGER_SECONDS)
+            while self.connection.recv(1 << 16):
+                continue
 
     def _cut(self) -> None:
         """End both connections: with a reset, unless the client is to get the part of the answer that was sent."""

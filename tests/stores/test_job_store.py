@@ -9,7 +9,7 @@ from sqlalchemy.exc import NoResultFound
 
 from crossfade_core.errors import IllegalTransition, JobNotFound
 from crossfade_core.job import Job, JobId, JobState, OutputState, Phase, Progress, Unit, UnitState
-from crossfade_core.ports import JobFilter, JobStore, NewEvent, NewUnit, Submission
+from crossfade_core.ports import JobFilter, JobStore, NewUnit, Submission
 from crossfade_core.spec import MergeSpec, spec_digest
 from crossfade_stores.job_store import SqlJobStore
 from tests.fakes.clock import FakeClock
@@ -133,13 +133,6 @@ def test_every_change_of_state_appends_an_event_named_after_it(store, spec):
     store.move_job(job.id, JobState.PARTIALLY_SUCCEEDED, phase=Phase.DONE)
     assert event_types(store, job.id) == ["job.queued", "job.running", "job.partially_succeeded"]
     assert [event.sequence for event in store.list_events(job.id)] == [1, 2, 3]
-
-
-def test_a_change_of_state_takes_the_event_it_is_given(store, spec):
-    job = store.create_job(spec)
-    store.move_job(job.id, JobState.RUNNING, phase=Phase.PLANNING, event=NewEvent("job.begun", {"worker": "w1"}))
-    event = store.list_events(job.id, after=1)[0]
-    assert (event.type, event.data) == ("job.begun", {"worker": "w1"})
 
 
 def test_events_are_read_from_any_point_on_and_in_portions(store, spec):

@@ -22,8 +22,8 @@ def keys(engine, clock):
 
 
 def test_secret_finds_its_key_and_no_other_text_does(keys):
-    key, secret = keys.create_key(NewKey("alice", READ, max_jobs=3))
-    other, _ = keys.create_key(NewKey("bob", READ))
+    key, secret = keys.create_key(NewKey("alice", READ, max_jobs=3), "operator")
+    other, _ = keys.create_key(NewKey("bob", READ), "operator")
     assert keys.find_key(secret) == key
     assert (key.name, key.scopes, key.max_jobs) == ("alice", READ, 3)
     for wrong in ("", secret[:-1], secret + "x", secret.replace(key.id, other.id), secret[:-1] + "\n", "crossfade__"):
@@ -31,14 +31,14 @@ def test_secret_finds_its_key_and_no_other_text_does(keys):
 
 
 def test_no_table_holds_a_secret(keys, engine):
-    _, secret = keys.create_key(NewKey("alice", READ))
+    _, secret = keys.create_key(NewKey("alice", READ), "operator")
     with engine.connect() as connection:
         rows = connection.execute(text("select * from api_keys")).all()
     assert secret.split("_", 2)[2] not in str(rows)
 
 
 def test_key_opens_nothing_from_when_it_expires(keys, clock):
-    key, secret = keys.create_key(NewKey("alice", READ, expires_at=clock.now() + timedelta(days=1)))
+    key, secret = keys.create_key(NewKey("alice", READ, expires_at=clock.now() + timedelta(days=1)), "operator")
     clock.advance(24 * 3600 - 1)
     assert keys.find_key(secret) == key
     clock.advance(1)
@@ -46,30 +46,30 @@ def test_key_opens_nothing_from_when_it_expires(keys, clock):
 
 
 def test_revoked_key_opens_nothing_and_stays_listed(keys, clock):
-    _, secret = keys.create_key(NewKey("alice", READ))
+    _, secret = keys.create_key(NewKey("alice", READ), "operator")
     revoked_at = clock.now()
-    assert keys.revoke_key("alice").revoked_at == revoked_at
+    assert keys.revoke_key("alice", "operator").revoked_at == revoked_at
     clock.advance(5)
-    assert keys.revoke_key("alice").revoked_at == revoked_at
+    assert keys.revoke_key("alice", "operator").revoked_at == revoked_at
     assert keys.find_key(secret) is None
     assert [key.name for key in keys.list_keys()] == ["alice"]
 
 
 @pytest.mark.parametrize("name", ["alice", "local", "operator"])
 def test_name_is_never_given_twice(keys, name):
-    keys.create_key(NewKey("alice", READ))
-    keys.revoke_key("alice")
+    keys.create_key(NewKey("alice", READ), "operator")
+    keys.revoke_key("alice", "operator")
     with pytest.raises(KeyNameTaken, match=name):
-        keys.create_key(NewKey(name, READ))
+        keys.create_key(NewKey(name, READ), "operator")
 
 
 def test_unknown_key_cannot_be_revoked(keys):
     with pytest.raises(KeyNotFound, match="nobody"):
-        keys.revoke_key("nobody")
+        keys.revoke_key("nobody", "operator")
 
 
 def test_key_has_no_more_unfinished_jobs_than_it_may(keys, store, spec):
-    keys.create_key(NewKey("alice", READ, max_jobs=2))
+    keys.create_key(NewKey("alice", READ, max_jobs=2), "operator")
     first, _ = (store.create_job(spec, Submission("alice")) for _ in range(2))
     with pytest.raises(QueueLimitReached, match="'alice' has 2 unfinished jobs and may have 2"):
         store.create_job(spec, Submission("alice"))
@@ -79,7 +79,7 @@ def test_key_has_no_more_unfinished_jobs_than_it_may(keys, store, spec):
 
 
 def test_submissions_at_once_do_not_slip_past_the_limit(keys, engine, clock, spec):
-    keys.create_key(NewKey("alice", READ, max_jobs=2))
+    keys.create_key(NewKey("alice", READ, max_jobs=2), "operator")
 
     def submit(_: int) -> bool:
         try:

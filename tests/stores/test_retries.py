@@ -122,7 +122,7 @@ def test_job_with_a_name_of_its_own_is_retried_beside_another(store, spec):
 
 
 def test_retry_counts_against_the_limit_of_the_key_that_submitted_it(store, engine, clock, spec):
-    SqlKeyStore(engine, clock).create_key(NewKey("alice", frozenset({Scope.SUBMIT}), max_jobs=1))
+    SqlKeyStore(engine, clock).create_key(NewKey("alice", frozenset({Scope.SUBMIT}), max_jobs=1), "operator")
     job = store.create_job(spec, Submission("alice"))
     store.move_job(job.id, JobState.FAILED, phase=Phase.DONE, error=ERROR)
     other = store.create_job(spec, Submission("alice"))

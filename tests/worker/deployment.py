@@ -20,6 +20,7 @@ from crossfade_registries.config import Registries
 from crossfade_registries.local.sink import STAGING
 from crossfade_registries.settings import LocalDestination, RegistrySettings
 from crossfade_stores.job_store import SqlJobStore
+from crossfade_stores.webhook_store import SqlWebhookStore
 from crossfade_worker.keeping import Keeping
 from crossfade_worker.plan_merge import PlanMerge
 from crossfade_worker.publish import Publish
@@ -111,6 +112,7 @@ class Deployment:
         self.outputs.mkdir()
         self.clock, self.queue = FakeClock(), RecordingQueue()
         self.store = InterruptibleStore(engine, self.clock)
+        self.webhooks = SqlWebhookStore(engine, self.clock)
         self.settings = RegistrySettings(
             roots={"models": self.models}, destinations={"outputs": LocalDestination(path=self.outputs)}
         )
@@ -184,7 +186,7 @@ class Deployment:
         publish(JobId(job_id))
 
     def sweep(self) -> None:
-        Sweep(self.store, self.queue, self._keeping)()
+        Sweep(self.store, self.webhooks, self.queue, self._keeping)()
 
     @property
     def _keeping(self) -> Keeping:

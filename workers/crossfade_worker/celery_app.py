@@ -1,4 +1,4 @@
-"""The Celery application: settings for long work on Redis, and the sweep that a control worker runs beside its tasks.
+"""The Celery application: settings for long work on Redis; what a control worker runs beside its tasks.
 
 Messages may be lost, doubled or late whatever is set here, so nothing here is relied on for correctness; the leases in
 the database are. docs/adr/0003 gives each setting's reason.
@@ -72,7 +72,9 @@ def _load_engine(**_: object) -> None:
 
 def _start_sweeping(**_: object) -> None:
     if CONTROL_QUEUE in app.amqp.queues.consume_from:
-        threading.Thread(target=_sweep_forever, name="sweep", daemon=True).start()
+        runtime = Runtime(WorkerSettings.from_environment())
+        threading.Thread(target=_sweep_forever, args=(runtime,), name="sweep", daemon=True).start()
+        threading.Thread(target=_deliver_forever, args=(runtime,), name="webhooks", daemon=True).start()
 
 
 def _stop_sweeping(**_: object) -> None:
@@ -85,12 +87,22 @@ worker_ready.connect(_start_sweeping)
 worker_shutting_down.connect(_stop_sweeping)
 
 
-def _sweep_forever() -> None:
-    settings = WorkerSettings.from_environment()
-    sweep = Runtime(settings).sweep
-    while not _is_stopping.wait(settings.sweep_seconds):
+def _deliver_forever(runtime: Runtime) -> None:
+    if runtime.deliver is None:
+        log.info("webhooks.off", reason="CROSSFADE_WEBHOOK_KEY is not set")
+        return
+    while not _is_stopping.is_set():
         try:
-            sweep()
+            runtime.deliver.run(_is_stopping)
+        except Exception:  # the boundary of this thread: webhooks are not to end with one fault of ours
+            log.exception("webhooks.crashed")
+            _is_stopping.wait(runtime.settings.sweep_seconds)
+
+
+def _sweep_forever(runtime: Runtime) -> None:
+    while not _is_stopping.wait(runtime.settings.sweep_seconds):
+        try:
+            runtime.sweep()
         except CrossfadeError as error:
             log.warning("sweep.failed", code=error.code, message=error.message)
         except Exception:  # the boundary of this thread: a sweep that dies would leave lost work lost

@@ -10,6 +10,9 @@ from crossfade_stores.clock import SystemClock
 from crossfade_stores.engine import create_store_engine
 from crossfade_stores.job_store import SqlJobStore
 from crossfade_stores.queue import CeleryTaskQueue
+from crossfade_stores.webhook_store import SqlWebhookStore
+from crossfade_webhooks.post import post
+from crossfade_worker.deliver import Deliver
 from crossfade_worker.keeping import Keeping
 from crossfade_worker.plan_merge import PlanMerge
 from crossfade_worker.publish import Publish
@@ -27,7 +30,8 @@ class Runtime:
         self.settings = settings
         self.owner = f"{socket.gethostname()}:{os.getpid()}"
         self.clock = SystemClock()
-        self.store = SqlJobStore(create_store_engine(settings.database_url.get_secret_value()), self.clock)
+        engine = create_store_engine(settings.database_url.get_secret_value())
+        self.store, self.webhooks = SqlJobStore(engine, self.clock), SqlWebhookStore(engine, self.clock)
         self.queue = CeleryTaskQueue(settings.broker_url.get_secret_value())
         self.registries = Registries(settings)
 
@@ -46,7 +50,16 @@ class Runtime:
     @functools.cached_property
     def sweep(self) -> Sweep:
         """Return the sweep."""
-        return Sweep(self.store, self.queue, self._keeping)
+        return Sweep(self.store, self.webhooks, self.queue, self._keeping)
+
+    @functools.cached_property
+    def deliver(self) -> Deliver | None:
+        """Return the sender of webhooks; None where none are sent."""
+        key = self.settings.webhook_key
+        if key is None:
+            return None
+        send = functools.partial(post, allowed=self.settings.webhook_networks)
+        return Deliver(self.webhooks, send, self.clock, key.get_secret_value().encode())
 
     @functools.cached_property
     def run_unit(self) -> "RunUnit":

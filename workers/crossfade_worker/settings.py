@@ -7,9 +7,10 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from crossfade_registries.settings import RegistrySettings
 from crossfade_stores.settings import ENV_PREFIX, BrokerUrl, DatabaseUrl, describe_invalid
+from crossfade_webhooks.settings import WebhookSettings
 
 
-class WorkerSettings(RegistrySettings, BaseSettings):
+class WorkerSettings(RegistrySettings, WebhookSettings, BaseSettings):
     """One worker process, and the registries it reads and writes.
 
     Attributes:

@@ -9,6 +9,7 @@ from crossfade_core.errors import DeadlineExceeded, IllegalTransition
 from crossfade_core.job import Job, JobState, Phase, UnitState
 from crossfade_core.messages import PLAN, PUBLISH, UNIT
 from crossfade_core.ports import JobStore, TaskQueue
+from crossfade_core.webhook_store import WebhookStore
 from crossfade_worker.keeping import Keeping
 
 IDLE_SECONDS: Final = 30.0
@@ -22,13 +23,23 @@ class Sweep:
 
     Args:
         store: The truth.
+        webhooks: Whose old deliveries are forgotten.
         queue: Where messages are sent again.
         keeping: For how long the staged shards of an overdue job are kept.
         idle_seconds: A job untouched for so long is sent again.
     """
 
-    def __init__(self, store: JobStore, queue: TaskQueue, keeping: Keeping, idle_seconds: float = IDLE_SECONDS) -> None:
-        self._store, self._queue, self._keeping, self._idle_seconds = store, queue, keeping, idle_seconds
+    def __init__(
+        self,
+        store: JobStore,
+        webhooks: WebhookStore,
+        queue: TaskQueue,
+        keeping: Keeping,
+        *,
+        idle_seconds: float = IDLE_SECONDS,
+    ) -> None:
+        self._store, self._webhooks, self._queue = store, webhooks, queue
+        self._keeping, self._idle_seconds = keeping, idle_seconds
 
     def __call__(self) -> None:
         """Look once.
@@ -48,6 +59,7 @@ class Sweep:
             self._queue.send(PUBLISH, job.id)
             self._store.touch_job(job.id)
         self._store.forget_requests()
+        self._webhooks.forget_deliveries()
         for job in self._store.idle_jobs(self._idle_seconds):
             self._resend(job)
             self._store.touch_job(job.id)

@@ -73,9 +73,10 @@ class KeyListView(View):
     summary="Make a key",
     responses=documented(401, 403, 409, 413, 422, 503),
 )
-def create_key(asked: KeyRequest, adapters: AdaptersDep, _: Administrator) -> NewKeyView:
+def create_key(asked: KeyRequest, adapters: AdaptersDep, caller: Administrator) -> NewKeyView:
     """Make a key and answer its secret, of which the server keeps a digest only."""
-    key, secret = adapters.keys.create_key(NewKey(asked.name, asked.scopes, asked.max_jobs, asked.expires_at))
+    new = NewKey(asked.name, asked.scopes, asked.max_jobs, asked.expires_at)
+    key, secret = adapters.keys.create_key(new, caller.name)
     return NewKeyView(**KeyView.of(key).model_dump(), secret=secret)
 
 
@@ -89,7 +90,7 @@ def list_keys(adapters: AdaptersDep, _: Administrator) -> KeyListView:
     "/{name}", operation_id="revoke_key", summary="Revoke a key", responses=documented(401, 403, 404, 422, 503)
 )
 def revoke_key(
-    name: Annotated[KeyName, Path(description="The key's name.")], adapters: AdaptersDep, _: Administrator
+    name: Annotated[KeyName, Path(description="The key's name.")], adapters: AdaptersDep, caller: Administrator
 ) -> KeyView:
-    """Revoke a key at once and for good; its name is not used again, its jobs go on."""
-    return KeyView.of(adapters.keys.revoke_key(name))
+    """Revoke a key at once and for good; its name is not used again, its jobs go on, its webhooks are disabled."""
+    return KeyView.of(adapters.keys.revoke_key(name, caller.name))

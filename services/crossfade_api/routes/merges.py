@@ -6,7 +6,8 @@ from fastapi import APIRouter, Header, Query, Response
 from pydantic import BaseModel, Field, StringConstraints
 
 from crossfade_api.auth import Canceller, Reader, Submitter
-from crossfade_api.dependencies import JOB_ID_PATTERN, Adapters, AdaptersDep, ExistingJob
+from crossfade_api.dependencies import Adapters, AdaptersDep, ExistingJob
+from crossfade_api.page_tokens import PageToken, read_token, write_token
 from crossfade_api.problems import documented
 from crossfade_api.steering import cancel_job, retry_job
 from crossfade_api.submission import submit_once
@@ -35,20 +36,13 @@ class JobsQuery(BaseModel):
         default=[], description="Only jobs with this label, `NAME=VALUE`; several times for all of them."
     )
     limit: int = Field(default=50, ge=1, le=MAX_PAGE, description="Jobs on a page.")
-    before: Annotated[str, Field(pattern=JOB_ID_PATTERN)] | None = Field(
-        default=None, description="Only jobs older than this id; `next` of a page."
-    )
+    page: PageToken | None = Field(default=None, description="`next` of the page before, with the same filters.")
 
     @property
     def wanted(self) -> JobFilter:
         """The filter."""
         labels = dict(text.split("=", 1) for text in self.label)
         return JobFilter(self.state, self.base, self.instruct, self.destination, self.submitted_by, labels)
-
-    @property
-    def older_than(self) -> JobId | None:
-        """Where the page begins."""
-        return None if self.before is None else JobId(self.before)
 
 
 @router.post(
@@ -139,9 +133,10 @@ def get_merge(
 @router.get("", operation_id="list_merges", summary="List jobs", responses=documented(401, 403, 422, 503))
 def list_merges(_: Reader, adapters: AdaptersDep, asked: Annotated[JobsQuery, Query()]) -> JobListView:
     """List jobs, newest first."""
-    jobs = adapters.store.list_jobs(asked.wanted, limit=asked.limit + 1, before=asked.older_than)
+    after = read_token(asked.page, asked.wanted)
+    jobs = adapters.store.list_jobs(asked.wanted, limit=asked.limit + 1, before=None if after is None else JobId(after))
     page = jobs[: asked.limit]
-    following = page[-1].id if len(jobs) > asked.limit else None
+    following = write_token(page[-1].id, asked.wanted) if len(jobs) > asked.limit else None
     return JobListView(items=[_show(job, adapters) for job in page], next=following)
 
 
@@ -152,13 +147,13 @@ def list_merges(_: Reader, adapters: AdaptersDep, asked: Annotated[JobsQuery, Qu
     summary="Cancel a job",
     responses=documented(401, 403, 404, 409, 503),
 )
-def cancel_merge(_: Canceller, job: ExistingJob, adapters: AdaptersDep) -> JobView:
+def cancel_merge(caller: Canceller, job: ExistingJob, adapters: AdaptersDep) -> JobView:
     """Cancel a job: a queued one at once, a running one as soon as its workers notice (state CANCELLING until then).
 
     Cancelling again while it is CANCELLING is no error; a job that has ended refuses (409). Outputs that are published
     stay; no other of its outputs is published.
     """
-    return _show(cancel_job(job, adapters), adapters)
+    return _show(cancel_job(job, caller, adapters), adapters)
 
 
 @router.post(

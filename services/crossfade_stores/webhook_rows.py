@@ -1,0 +1,67 @@
+"""Make deliveries: of a job's event, in the event's own transaction, so that none is lost and none is of nothing."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import or_, select
+from sqlalchemy.orm import Session
+
+from crossfade_core.job import JobId
+from crossfade_core.webhooks import DeliveryId, DeliveryState, EventType, WebhookId
+from crossfade_stores.ids import new_id
+from crossfade_stores.tables import DeliveryRow, JobRow, WebhookRow
+
+_TYPES: Final = frozenset(EventType)
+
+
+def tell_webhooks(session: Session, job: JobRow, type: str, data: Mapping[str, Any], now: datetime) -> None:
+    """Make a delivery of a locked job's newest event for every webhook that is told of it."""
+    if type not in _TYPES:
+        return
+    is_meant = or_(WebhookRow.owner == job.submitted_by, WebhookRow.every_job)
+    told = {
+        "job_id": job.id,
+        "sequence": job.last_sequence,
+        "labels": job.spec.get("labels", {}),
+        **data,
+        "links": {"self": f"/v1/merges/{job.id}"},
+    }
+    for webhook in session.scalars(select(WebhookRow).where(WebhookRow.disabled_at.is_(None), is_meant)):
+        if type in webhook.events:
+            session.add(new_delivery(webhook.id, type, told, now, event=(job.id, job.last_sequence)))
+
+
+def new_delivery(
+    webhook_id: WebhookId,
+    type: str,
+    data: Mapping[str, Any],
+    now: datetime,
+    *,
+    event: tuple[JobId | None, int | None] = (None, None),
+    replay_of: DeliveryId | None = None,
+) -> DeliveryRow:
+    """Return the row of a delivery that is due at once.
+
+    Args:
+        webhook_id: Whom it goes to.
+        type: The event's type.
+        data: What it says.
+        now: The time.
+        event: The job and the number of its event, where it tells of one.
+        replay_of: The delivery that it repeats.
+    """
+    job_id, sequence = event
+    return DeliveryRow(
+        id=DeliveryId(new_id("msg", now)),
+        webhook_id=webhook_id,
+        type=type,
+        data=dict(data),
+        state=DeliveryState.PENDING,
+        created_at=now,
+        next_at=now,
+        job_id=job_id,
+        sequence=sequence,
+        replay_of=replay_of,
+        attempts=[],
+    )

@@ -1,0 +1,218 @@
+"""Webhooks and their deliveries on SQL. Never sends; to claim a delivery is to move its next time by the lease."""
+
+from collections.abc import Collection, Sequence
+from datetime import datetime, timedelta
+
+from sqlalchemy import Engine, delete, func, select, update
+from sqlalchemy.orm import Session
+
+from crossfade_core.audit import Act, Action
+from crossfade_core.errors import WebhookNotFound, WebhookRefused
+from crossfade_core.ports import Clock
+from crossfade_core.webhooks import (
+    KEPT,
+    MAX_WEBHOOKS,
+    TEST_EVENT,
+    Attempt,
+    Delivery,
+    DeliveryId,
+    DeliveryState,
+    NewWebhook,
+    Webhook,
+    WebhookId,
+)
+from crossfade_stores.audit_log import note_act
+from crossfade_stores.ids import new_id
+from crossfade_stores.tables import DeliveryRow, WebhookRow
+from crossfade_stores.transactions import StoreSide, Transactions
+from crossfade_stores.webhook_rows import new_delivery
+
+
+class SqlWebhookStore(StoreSide):
+    """Webhooks on SQLite or PostgreSQL; see `crossfade_core.webhook_store` for what each method promises."""
+
+    def __init__(self, engine: Engine, clock: Clock) -> None:
+        super().__init__(Transactions(engine), clock)
+
+    def create_webhook(self, new: NewWebhook) -> Webhook:
+        """Store a webhook.
+
+        Raises:
+            WebhookRefused: Its owner has too many.
+        """
+        now = self._clock.now()
+        row = WebhookRow(
+            id=WebhookId(new_id("hook", now)),
+            owner=new.owner,
+            url=new.url,
+            events=sorted(new.events),
+            every_job=new.every_job,
+            created_at=now,
+            generation=1,
+        )
+        with self._transactions.write() as session:
+            own = select(func.count()).select_from(WebhookRow).where(WebhookRow.owner == new.owner)
+            if (session.scalar(own) or 0) >= MAX_WEBHOOKS:
+                raise WebhookRefused(f"{new.owner!r} has {MAX_WEBHOOKS} webhooks, the most there may be; delete one")
+            session.add(row)
+            session.flush()
+            asked = {"url": row.url, "events": row.events, "every_job": row.every_job}
+            note_act(session, Act(new.owner, Action.WEBHOOK_CREATED, row.id, asked), now)
+            return row.as_webhook()
+
+    def list_webhooks(self, owner: str | None = None) -> Sequence[Webhook]:
+        """Return webhooks, oldest first."""
+        query = select(WebhookRow).order_by(WebhookRow.id)
+        if owner is not None:
+            query = query.where(WebhookRow.owner == owner)
+        with self._transactions.read() as session:
+            return [row.as_webhook() for row in session.scalars(query)]
+
+    def get_webhook(self, webhook_id: WebhookId) -> Webhook:
+        """Return a webhook.
+
+        Raises:
+            WebhookNotFound: There is no such webhook.
+        """
+        with self._transactions.read() as session:
+            return _find(session, webhook_id).as_webhook()
+
+    def rotate_webhook(self, webhook_id: WebhookId, by: str) -> Webhook:
+        """Give a webhook its next secret and enable it.
+
+        Raises:
+            WebhookNotFound: There is no such webhook.
+        """
+        now = self._clock.now()
+        with self._transactions.write() as session:
+            row = _find(session, webhook_id, is_locked=True)
+            row.generation, row.rotated_at, row.disabled_at = row.generation + 1, now, None
+            note_act(session, Act(by, Action.WEBHOOK_ROTATED, row.id), now)
+            return row.as_webhook()
+
+    def disable_webhook(self, webhook_id: WebhookId) -> None:
+        """Send it nothing more."""
+        now = self._clock.now()
+        with self._transactions.write() as session:
+            disable(session, [webhook_id], now)
+
+    def delete_webhook(self, webhook_id: WebhookId, by: str) -> None:
+        """Forget a webhook and its deliveries.
+
+        Raises:
+            WebhookNotFound: There is no such webhook.
+        """
+        with self._transactions.write() as session:
+            row = _find(session, webhook_id, is_locked=True)
+            session.execute(delete(DeliveryRow).where(DeliveryRow.webhook_id == webhook_id))
+            session.delete(row)
+            note_act(session, Act(by, Action.WEBHOOK_DELETED, webhook_id, {"url": row.url}), self._clock.now())
+
+    def test_webhook(self, webhook_id: WebhookId) -> Delivery:
+        """Make a delivery that tells of nothing.
+
+        Raises:
+            WebhookNotFound: There is no such webhook.
+        """
+        with self._transactions.write() as session:
+            _find(session, webhook_id)
+            row = new_delivery(webhook_id, TEST_EVENT, {"webhook_id": webhook_id}, self._clock.now())
+            session.add(row)
+            return row.as_delivery()
+
+    def replay_delivery(self, webhook_id: WebhookId, delivery_id: DeliveryId) -> Delivery:
+        """Make a delivery with the content of an earlier one.
+
+        Raises:
+            WebhookNotFound: There is no such delivery of such a webhook.
+        """
+        with self._transactions.write() as session:
+            old = session.get(DeliveryRow, delivery_id)
+            if old is None or old.webhook_id != webhook_id:
+                raise WebhookNotFound(
+                    f"webhook {webhook_id} has no delivery {delivery_id}; GET /v1/webhooks/{webhook_id}/deliveries "
+                    "lists those it has"
+                )
+            event = (old.job_id, old.sequence)
+            row = new_delivery(webhook_id, old.type, old.data, self._clock.now(), event=event, replay_of=old.id)
+            session.add(row)
+            return row.as_delivery()
+
+    def list_deliveries(
+        self,
+        webhook_id: WebhookId,
+        state: DeliveryState | None = None,
+        *,
+        limit: int = 50,
+        before: DeliveryId | None = None,
+    ) -> Sequence[Delivery]:
+        """Return deliveries, newest first.
+
+        Raises:
+            WebhookNotFound: There is no such webhook.
+        """
+        query = select(DeliveryRow).where(DeliveryRow.webhook_id == webhook_id)
+        if state is not None:
+            query = query.where(DeliveryRow.state == state)
+        if before is not None:
+            query = query.where(DeliveryRow.id < before)
+        with self._transactions.read() as session:
+            _find(session, webhook_id)
+            return [row.as_delivery() for row in session.scalars(query.order_by(DeliveryRow.id.desc()).limit(limit))]
+
+    def claim_deliveries(
+        self, limit: int, lease_seconds: float, busy: Collection[WebhookId] = ()
+    ) -> Sequence[tuple[Webhook, Delivery]]:
+        """Take deliveries that are due, one a webhook."""
+        now = self._clock.now()
+        due = (
+            select(func.min(DeliveryRow.id))
+            .where(DeliveryRow.state == DeliveryState.PENDING, DeliveryRow.next_at <= now)
+            .where(DeliveryRow.webhook_id.not_in(busy))
+            .group_by(DeliveryRow.webhook_id)
+            .order_by(func.min(DeliveryRow.next_at))
+            .limit(limit)
+        )
+        with self._transactions.read() as session:
+            found = list(session.scalars(due))
+        if not found:  # nearly always; on SQLite a look that writes would make everybody else wait
+            return []
+        still_due = (DeliveryRow.state == DeliveryState.PENDING, DeliveryRow.next_at <= now)
+        query = select(DeliveryRow).where(DeliveryRow.id.in_(found), *still_due).with_for_update(skip_locked=True)
+        with self._transactions.write() as session:
+            rows = list(session.scalars(query))
+            for row in rows:
+                row.next_at = now + timedelta(seconds=lease_seconds)
+            return [(_find(session, row.webhook_id).as_webhook(), row.as_delivery()) for row in rows]
+
+    def settle_delivery(self, delivery: Delivery, attempt: Attempt, next_at: datetime | None) -> None:
+        """Add an attempt to a delivery that was claimed."""
+        with self._transactions.write() as session:
+            row = session.get(DeliveryRow, delivery.id, with_for_update=True)
+            if row is None or row.state is not DeliveryState.PENDING or len(row.attempts) != len(delivery.attempts):
+                return
+            row.attempts = [*row.attempts, attempt.as_record()]
+            row.next_at = None if attempt.is_success else next_at
+            if row.next_at is None:
+                row.state = DeliveryState.DELIVERED if attempt.is_success else DeliveryState.FAILED
+
+    def forget_deliveries(self) -> None:
+        """Forget what was settled long ago."""
+        is_old = (DeliveryRow.created_at <= self._clock.now() - KEPT, DeliveryRow.state != DeliveryState.PENDING)
+        with self._transactions.write() as session:
+            session.execute(delete(DeliveryRow).where(*is_old))
+
+
+def disable(session: Session, webhooks: Collection[WebhookId], now: datetime) -> None:
+    """Send webhooks nothing more, within a transaction; what was to be sent to them fails."""
+    enabled = (WebhookRow.id.in_(webhooks), WebhookRow.disabled_at.is_(None))
+    session.execute(update(WebhookRow).where(*enabled).values(disabled_at=now))
+    pending = (DeliveryRow.webhook_id.in_(webhooks), DeliveryRow.state == DeliveryState.PENDING)
+    session.execute(update(DeliveryRow).where(*pending).values(state=DeliveryState.FAILED, next_at=None))
+
+
+def _find(session: Session, webhook_id: WebhookId, *, is_locked: bool = False) -> WebhookRow:
+    row = session.get(WebhookRow, webhook_id, with_for_update=is_locked)
+    if row is None:
+        raise WebhookNotFound(f"there is no webhook {webhook_id}; GET /v1/webhooks lists those there are")
+    return row

@@ -37,8 +37,8 @@ def read_token(token: str | None, wanted: object) -> str | None:
         digest = last = None
     if not isinstance(last, str) or digest != _digest(wanted):
         message = (
-            "not a token of this list with these filters; give `next` of a page as it is, with the filters of that page, "
-            "or leave it out"
+            "not a token of this list with these filters; give `next` of a page as it is, with that page's filters, or "
+            "leave it out"
         )
         raise RequestValidationError([{"type": "page_token", "loc": ("query", "page"), "msg": message}])
     return last

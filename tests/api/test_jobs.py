@@ -99,7 +99,7 @@ def test_pages_hold_every_job_once_newest_first(deployment):
         token = page["next"]
         if token is None:
             break
-        assert all(id not in token for id in ids)
+        assert all(job_id not in token for job_id in ids)
     assert seen == ids[::-1]
 
 

@@ -35,7 +35,8 @@ OPERATIONS = {
 }
 JOB_FIELDS = {
     "id", "state", "phase", "spec", "spec_digest", "created_at", "updated_at", "started_at", "merging_at",
-    "cancel_requested_at", "finished_at", "deadline_at", "submitted_by", "reused", "staged_until", "progress", "plan", "outputs", "error", "links",
+    "cancel_requested_at", "finished_at", "deadline_at", "submitted_by", "reused", "staged_until", "progress", "plan",
+    "outputs", "error", "links",
 }  # fmt: skip
 
 

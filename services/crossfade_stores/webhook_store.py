@@ -165,20 +165,17 @@ class SqlWebhookStore(StoreSide):
     ) -> Sequence[tuple[Webhook, Delivery]]:
         """Take deliveries that are due, one a webhook."""
         now = self._clock.now()
-        due = (
-            select(func.min(DeliveryRow.id))
-            .where(DeliveryRow.state == DeliveryState.PENDING, DeliveryRow.next_at <= now)
-            .where(DeliveryRow.webhook_id.not_in(busy))
-            .group_by(DeliveryRow.webhook_id)
-            .order_by(func.min(DeliveryRow.next_at))
-            .limit(limit)
-        )
+        is_due = (DeliveryRow.state == DeliveryState.PENDING, DeliveryRow.next_at <= now)
+        in_order = (DeliveryRow.created_at, DeliveryRow.sequence, DeliveryRow.id)
+        turn = func.row_number().over(partition_by=DeliveryRow.webhook_id, order_by=in_order)
+        waiting = select(DeliveryRow.id, DeliveryRow.next_at, turn.label("turn"))
+        ranked = waiting.where(*is_due, DeliveryRow.webhook_id.not_in(busy)).subquery()
+        due = select(ranked.c.id).where(ranked.c.turn == 1).order_by(ranked.c.next_at).limit(limit)
         with self._transactions.read() as session:
             found = list(session.scalars(due))
         if not found:  # nearly always; on SQLite a look that writes would make everybody else wait
             return []
-        still_due = (DeliveryRow.state == DeliveryState.PENDING, DeliveryRow.next_at <= now)
-        query = select(DeliveryRow).where(DeliveryRow.id.in_(found), *still_due).with_for_update(skip_locked=True)
+        query = select(DeliveryRow).where(DeliveryRow.id.in_(found), *is_due).with_for_update(skip_locked=True)
         with self._transactions.write() as session:
             rows = list(session.scalars(query))
             for row in rows:

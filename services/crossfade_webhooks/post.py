@@ -86,6 +86,8 @@ def _deadline(connection: http.client.HTTPConnection, seconds: float) -> Iterato
     timer.start()
     try:
         yield
+        if timer.finished.is_set():  # an answer cut off within its headers looks whole to http.client
+            raise TimeoutError
     except (OSError, http.client.HTTPException) as error:
         if timer.finished.is_set():
             raise TimeoutError from error

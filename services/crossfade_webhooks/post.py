@@ -76,7 +76,10 @@ def _deadline(connection: http.client.HTTPConnection, seconds: float) -> Iterato
         TimeoutError: It took too long.
     """
 
+    is_over = threading.Event()
+
     def end() -> None:
+        is_over.set()
         with contextlib.suppress(OSError):
             if connection.sock is not None:
                 connection.sock.shutdown(socket.SHUT_RDWR)
@@ -86,10 +89,10 @@ def _deadline(connection: http.client.HTTPConnection, seconds: float) -> Iterato
     timer.start()
     try:
         yield
-        if timer.finished.is_set():  # an answer cut off within its headers looks whole to http.client
+        if is_over.is_set():  # an answer cut off within its headers looks whole to http.client
             raise TimeoutError
     except (OSError, http.client.HTTPException) as error:
-        if timer.finished.is_set():
+        if is_over.is_set():
             raise TimeoutError from error
         raise
     finally:

@@ -7,7 +7,7 @@ export VENV
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-slow lint types imports format check api-without-torch bench bench-registries bench-store
-.PHONY: bench-scale demo-pair system-packages swift clean
+.PHONY: bench-api bench-scale demo-pair system-packages swift clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /|/' | column -t -s '|'
@@ -41,9 +41,13 @@ format: $(VENV)/.dev ## Format and fix what can be fixed
 api-without-torch: ## Prove in a fresh environment that the API needs no torch
 	bash infra/ci/api_without_torch.sh
 
-bench: $(VENV)/.dev ## Measure a sweep against cp, openssl, a plain loop and mergekit (15 minutes, 30 GB of scratch)
+bench: $(VENV)/.dev system-packages ## Measure a sweep against cp, openssl, a plain loop and mergekit; the API (20 min, 30 GB)
 	@PYTHON=$(PYTHON) bash tests/bench/install_peer.sh
 	$(BIN)/python -m tests.bench.sweep_bench $(BENCH)
+	$(BIN)/python -m tests.bench.api_bench
+
+bench-api: $(VENV)/.dev system-packages ## Measure the API at 200 requests a second, beside bare FastAPI (5 minutes)
+	$(BIN)/python -m tests.bench.api_bench $(BENCH)
 
 bench-store: $(VENV)/.dev system-packages ## Measure the store under a hundred workers on ten thousand units
 	$(BIN)/python -m tests.bench.store_bench $(BENCH)

@@ -62,7 +62,7 @@ class Adapters:
             log.warning("queue.unavailable", task=task, job_id=job_id, reason=error.message)
 
 
-def get_adapters(request: Request) -> Adapters:
+async def get_adapters(request: Request) -> Adapters:  # FastAPI would run a plain function on a thread
     """Return what the lifespan of the application opened."""
     adapters: Adapters = request.app.state.adapters
     return adapters

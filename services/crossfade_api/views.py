@@ -125,18 +125,20 @@ class OutputView(View):
     def of(cls, output: Output) -> Self:
         """Show one output."""
         told = output.statistics or {}
-        files = [FileView.model_validate({"name": name, **facts}) for name, facts in sorted(output.files.items())]
-        return cls(
-            lam=output.lam,
-            name=output.name,
-            state=output.state,
-            ended_at=output.ended_at,
-            uri=output.uri,
-            size_bytes=sum(file.size_bytes for file in files) if files else None,
-            files=files,
-            figures=_figures(told),
-            warnings=told.get("warnings", []),
-            error=_error(output.error),
+        size_bytes = sum(facts["size_bytes"] for facts in output.files.values())
+        return cls.model_validate(  # in one call: a page of jobs has a thousand files
+            {
+                "lam": output.lam,
+                "name": output.name,
+                "state": output.state,
+                "ended_at": output.ended_at,
+                "uri": output.uri,
+                "size_bytes": size_bytes if output.files else None,
+                "files": [{"name": name, **facts} for name, facts in sorted(output.files.items())],
+                "figures": _figures(told),
+                "warnings": told.get("warnings", []),
+                "error": output.error,
+            }
         )
 
 
@@ -226,9 +228,8 @@ class HealthView(View):
     status: Literal["ok", "ready"]
 
 
-def _figures(told: dict[str, Any]) -> FiguresView | None:
-    figures = {name: value for name, value in told.items() if name != "warnings"}
-    return FiguresView.model_validate(figures) if figures else None
+def _figures(told: dict[str, Any]) -> dict[str, Any] | None:
+    return {name: value for name, value in told.items() if name != "warnings"} or None
 
 
 def _error(record: dict[str, Any] | None) -> ErrorView | None:

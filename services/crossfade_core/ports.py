@@ -287,6 +287,9 @@ class JobStore(Protocol):
     def list_outputs(self, job_id: JobId) -> Sequence[Output]:
         """Return the outputs in the order of the spec's λ list."""
 
+    def outputs_of(self, job_ids: Sequence[JobId]) -> Mapping[JobId, Sequence[Output]]:
+        """Return the outputs of several jobs at once, each as `list_outputs` does; none for an unknown job."""
+
     def list_units(self, job_id: JobId) -> Sequence[Unit]:
         """Return the units by position."""
 
@@ -294,6 +297,9 @@ class JobStore(Protocol):
         """Return events with `sequence > after`, oldest first."""
 
     def progress(self, job_id: JobId) -> Progress: ...
+
+    def progress_of(self, job_ids: Sequence[JobId]) -> Mapping[JobId, Progress]:
+        """Return the progress of several jobs at once; that of an unknown job is 0 of 0."""
 
     def move_job(
         self,

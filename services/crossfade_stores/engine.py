@@ -14,9 +14,13 @@ BUSY_SECONDS: Final = 30
 POOL_WAIT_SECONDS: Final = 10
 """How long a call waits for a free connection of this process."""
 
+POOL_SIZE: Final = 15
+"""Most connections of a process. All are kept: to open one takes PostgreSQL longer than most queries."""
+
 READ_ONLY: Final = "crossfade_read_only"
 """Execution option of connections that only read: on SQLite they wait for no writer."""
 
+_POOL: Final[dict[str, Any]] = {"pool_size": POOL_SIZE, "max_overflow": 0, "pool_timeout": POOL_WAIT_SECONDS}
 _POSTGRES_DEFAULTS: Final = {"connect_timeout": "5", "keepalives_idle": "30", "tcp_user_timeout": "30000"}
 # Seconds, seconds, milliseconds (libpq). Without them a vanished host holds a call for the kernel's quarter of an hour.
 
@@ -48,16 +52,14 @@ def _postgres_engine(url: URL) -> Engine:
         # Row locks are taken first and read after: each statement must see what was committed before it.
         isolation_level="READ COMMITTED",
         pool_pre_ping=True,
-        pool_timeout=POOL_WAIT_SECONDS,
+        **_POOL,
     )
 
 
 def _sqlite_engine(url: URL) -> Engine:
     if url.database in (None, "", ":memory:"):
         raise ValueError("SQLite needs a file that API and workers share; write sqlite:////abs/file.db")
-    engine = create_engine(
-        url, connect_args={"timeout": BUSY_SECONDS}, pool_pre_ping=True, pool_timeout=POOL_WAIT_SECONDS
-    )
+    engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS}, pool_pre_ping=True, **_POOL)
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine

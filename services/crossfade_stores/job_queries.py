@@ -1,19 +1,34 @@
 """The reading side of the job store: jobs, outputs, units, events, progress. Never writes, and waits for no writer."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
+from typing import Final
 
-from sqlalchemy import ColumnElement, ScalarSelect, and_, case, exists, func, or_, select
+from sqlalchemy import ColumnElement, Connection, ScalarSelect, and_, bindparam, case, exists, func, or_, select
 from sqlalchemy.orm import aliased
 
 from crossfade_core.errors import StoreUnavailable
 from crossfade_core.job import Event, Job, JobId, JobState, Output, Progress, Unit, UnitId, UnitState
 from crossfade_core.ports import JobFilter
-from crossfade_stores.job_rows import find_job
+from crossfade_stores.job_rows import check_job, read_job
 from crossfade_stores.job_submissions import UNFINISHED
 from crossfade_stores.schema import expected_revision, stored_revision
 from crossfade_stores.tables import EventRow, JobRow, OutputRow, UnitRow
 from crossfade_stores.transactions import StoreSide
+
+_JOB_IDS: Final = bindparam("job_ids", expanding=True)
+_OUTPUTS: Final = select(OutputRow).where(OutputRow.job_id.in_(_JOB_IDS)).order_by(OutputRow.position)
+_PROGRESS: Final = (
+    select(
+        UnitRow.job_id,
+        func.sum(UnitRow.bytes_done),
+        func.sum(UnitRow.bytes_total),
+        func.sum(case((UnitRow.state == UnitState.DONE, 1), else_=0)),
+        func.count(),
+    )
+    .where(UnitRow.job_id.in_(_JOB_IDS))
+    .group_by(UnitRow.job_id)
+)
 
 
 class JobQueries(StoreSide):
@@ -25,8 +40,8 @@ class JobQueries(StoreSide):
         Raises:
             JobNotFound: There is no such job.
         """
-        with self._transactions.read() as session:
-            return find_job(session, job_id).as_job()
+        with self._transactions.rows() as connection:
+            return JobRow.as_job(read_job(connection, job_id))
 
     def list_jobs(
         self, wanted: JobFilter | None = None, *, limit: int = 50, before: JobId | None = None
@@ -35,38 +50,56 @@ class JobQueries(StoreSide):
         query = select(JobRow).where(*_wanted(wanted or JobFilter())).order_by(JobRow.id.desc()).limit(limit)
         if before is not None:
             query = query.where(JobRow.id < before)
-        with self._transactions.read() as session:
-            return [row.as_job() for row in session.scalars(query)]
+        with self._transactions.rows() as connection:
+            return [JobRow.as_job(row) for row in connection.execute(query)]
 
     def list_outputs(self, job_id: JobId) -> Sequence[Output]:
-        """Return the outputs in the order of the λ list."""
-        with self._transactions.read() as session:
-            find_job(session, job_id)
-            rows = session.scalars(select(OutputRow).where(OutputRow.job_id == job_id).order_by(OutputRow.position))
-            return [row.as_output() for row in rows]
+        """Return the outputs in the order of the λ list.
+
+        Raises:
+            JobNotFound: There is no such job.
+        """
+        with self._transactions.rows() as connection:
+            return _outputs(connection, [job_id])[job_id] or _none_of(connection, job_id)
+
+    def outputs_of(self, job_ids: Sequence[JobId]) -> Mapping[JobId, Sequence[Output]]:
+        """Return the outputs of several jobs in one query."""
+        with self._transactions.rows() as connection:
+            return _outputs(connection, job_ids)
 
     def list_units(self, job_id: JobId) -> Sequence[Unit]:
         """Return the units by position."""
-        with self._transactions.read() as session:
-            find_job(session, job_id)
-            rows = session.scalars(select(UnitRow).where(UnitRow.job_id == job_id).order_by(UnitRow.position))
-            return [row.as_unit() for row in rows]
+        with self._transactions.rows() as connection:
+            check_job(connection, job_id)
+            rows = connection.execute(select(UnitRow).where(UnitRow.job_id == job_id).order_by(UnitRow.position))
+            return [UnitRow.as_unit(row) for row in rows]
 
     def list_events(self, job_id: JobId, *, after: int = 0, limit: int = 200) -> Sequence[Event]:
         """Return the events after a sequence number, oldest first."""
         query = select(EventRow).where(EventRow.job_id == job_id, EventRow.sequence > after)
-        with self._transactions.read() as session:
-            find_job(session, job_id)
-            return [row.as_event() for row in session.scalars(query.order_by(EventRow.sequence).limit(limit))]
+        with self._transactions.rows() as connection:
+            check_job(connection, job_id)
+            rows = connection.execute(query.order_by(EventRow.sequence).limit(limit)).all()
+            if not rows:
+                check_job(connection, job_id)
+            return [EventRow.as_event(row) for row in rows]
 
     def progress(self, job_id: JobId) -> Progress:
-        """Add up the job's units, without reading their plans."""
-        done = case((UnitRow.state == UnitState.DONE, 1), else_=0)
-        sums = (func.sum(UnitRow.bytes_done), func.sum(UnitRow.bytes_total), func.sum(done), func.count())
-        with self._transactions.read() as session:
-            find_job(session, job_id)
-            row = session.execute(select(*sums).where(UnitRow.job_id == job_id)).one()
-            return Progress(*(int(value or 0) for value in row))
+        """Add up the job's units, without reading their plans.
+
+        Raises:
+            JobNotFound: There is no such job.
+        """
+        with self._transactions.rows() as connection:
+            found = _progress(connection, [job_id])[job_id]
+            if not found.units_total:
+                _none_of(connection, job_id)
+            return found
+
+    def progress_of(self, job_ids: Sequence[JobId]) -> Mapping[JobId, Progress]:
+        """Add up the units of several jobs in one query."""
+        with self._transactions.rows() as connection:
+            return _progress(connection, job_ids)
 
     def more_urgent_unit(self, unit_id: UnitId) -> UnitId | None:
         """Return a unit of another job to begin before this one, or None."""
@@ -91,8 +124,8 @@ class JobQueries(StoreSide):
             .order_by(waiting.position)
             .limit(1)
         )
-        with self._transactions.read() as session:
-            return session.scalar(first)
+        with self._transactions.rows() as connection:
+            return connection.scalar(first)
 
     def idle_jobs(self, idle_seconds: float, limit: int = 100) -> Sequence[Job]:
         """Return unfinished jobs that nobody has written to for a while, longest idle first."""
@@ -104,8 +137,8 @@ class JobQueries(StoreSide):
             .order_by(JobRow.updated_at, JobRow.id)
             .limit(limit)
         )
-        with self._transactions.read() as session:
-            return [row.as_job() for row in session.scalars(query)]
+        with self._transactions.rows() as connection:
+            return [JobRow.as_job(row) for row in connection.execute(query)]
 
     def overdue_jobs(self, limit: int = 100) -> Sequence[Job]:
         """Return jobs that should have ended by now, longest overdue first."""
@@ -115,8 +148,8 @@ class JobQueries(StoreSide):
             .order_by(JobRow.deadline_at, JobRow.id)
             .limit(limit)
         )
-        with self._transactions.read() as session:
-            return [row.as_job() for row in session.scalars(query)]
+        with self._transactions.rows() as connection:
+            return [JobRow.as_job(row) for row in connection.execute(query)]
 
     def ping(self) -> None:
         """Reach the database and compare its schema's revision with this code's.
@@ -124,8 +157,8 @@ class JobQueries(StoreSide):
         Raises:
             StoreUnavailable: The database is away, or its schema is of another revision.
         """
-        with self._transactions.read() as session:
-            found, expected = stored_revision(session.connection()), expected_revision()
+        with self._transactions.rows() as connection:
+            found, expected = stored_revision(connection), expected_revision()
         if found != expected:
             raise StoreUnavailable(
                 f"the database's schema is at revision {found}, this code expects {expected}; run "
@@ -133,6 +166,30 @@ class JobQueries(StoreSide):
                 expected=expected,
                 found=found,
             )
+
+
+def _outputs(connection: Connection, job_ids: Sequence[JobId]) -> dict[JobId, list[Output]]:
+    found: dict[JobId, list[Output]] = {job_id: [] for job_id in job_ids}
+    for row in connection.execute(_OUTPUTS, {"job_ids": job_ids}):
+        found[row.job_id].append(OutputRow.as_output(row))
+    return found
+
+
+def _progress(connection: Connection, job_ids: Sequence[JobId]) -> dict[JobId, Progress]:
+    found = dict.fromkeys(job_ids, Progress(0, 0, 0, 0))
+    for job_id, *values in connection.execute(_PROGRESS, {"job_ids": job_ids}):
+        found[job_id] = Progress(*(int(value) for value in values))
+    return found
+
+
+def _none_of(connection: Connection, job_id: JobId) -> list[Output]:
+    """Return nothing of a job that is there; asked only where there is nothing, which is seldom.
+
+    Raises:
+        JobNotFound: There is no such job.
+    """
+    check_job(connection, job_id)
+    return []
 
 
 def _wanted(wanted: JobFilter) -> list[ColumnElement[bool]]:

@@ -70,8 +70,9 @@ class JobRetries(StoreSide):
         now = self._clock.now()
         idle = JobRow.updated_at <= now - timedelta(seconds=idle_seconds)
         query = select(JobRow).where(JobRow.staged_until <= now, idle)
-        with self._transactions.read() as session:
-            return [row.as_job() for row in session.scalars(query.order_by(JobRow.staged_until).limit(limit))]
+        with self._transactions.rows() as connection:
+            rows = connection.execute(query.order_by(JobRow.staged_until).limit(limit))
+            return [JobRow.as_job(row) for row in rows]
 
     def forget_staged(self, job_id: JobId) -> None:
         """Note that nothing staged is kept.

@@ -7,15 +7,28 @@ renewing a lease goes without it. On SQLite a writing transaction excludes all o
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, Final, TypeVar
 
-from sqlalchemy import select
+from sqlalchemy import Connection, Row, bindparam, select
 from sqlalchemy.orm import Session
 
 from crossfade_core.errors import JobNotFound
 from crossfade_core.job import JobId, UnitId
 from crossfade_stores.tables import EventRow, JobRow, UnitRow
 from crossfade_stores.webhook_rows import tell_webhooks
+
+T = TypeVar("T")
+
+_JOB: Final = select(JobRow).where(JobRow.id == bindparam("id"))
+
+
+def read_job(connection: Connection, job_id: JobId) -> Row[Any]:
+    """Return the job's columns as they stand.
+
+    Raises:
+        JobNotFound: There is no such job.
+    """
+    return _require(connection.execute(_JOB, {"id": job_id}).one_or_none(), job_id)
 
 
 def find_job(session: Session, job_id: JobId) -> JobRow:
@@ -25,6 +38,15 @@ def find_job(session: Session, job_id: JobId) -> JobRow:
         JobNotFound: There is no such job.
     """
     return _require(session.get(JobRow, job_id), job_id)
+
+
+def check_job(connection: Connection, job_id: JobId) -> None:
+    """See that there is such a job, without reading it.
+
+    Raises:
+        JobNotFound: There is none.
+    """
+    _require(connection.scalar(select(JobRow.id).where(JobRow.id == job_id)), job_id)
 
 
 def lock_job(session: Session, job_id: JobId) -> JobRow:
@@ -54,7 +76,7 @@ def append_event(session: Session, job: JobRow, type: str, data: Mapping[str, An
     tell_webhooks(session, job, type, data, now)
 
 
-def _require(row: JobRow | None, job_id: JobId) -> JobRow:
-    if row is None:
+def _require(found: T | None, job_id: JobId) -> T:
+    if found is None:
         raise JobNotFound(f"there is no job {job_id}; GET /v1/merges lists those there are", job=job_id)
-    return row
+    return found

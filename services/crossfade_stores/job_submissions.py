@@ -70,9 +70,9 @@ class JobSubmissions(StoreSide):
         """Return the newest job of a merge digest that is under way or has succeeded."""
         standing = (*_UNDER_WAY, JobState.SUCCEEDED)
         query = select(JobRow).where(JobRow.merge_digest == merge_digest, JobRow.state.in_(standing))
-        with self._transactions.read() as session:
-            row = session.scalar(query.order_by(JobRow.id.desc()).limit(1))
-            return None if row is None else row.as_job()
+        with self._transactions.rows() as connection:
+            row = connection.execute(query.order_by(JobRow.id.desc()).limit(1)).one_or_none()
+            return None if row is None else JobRow.as_job(row)
 
 
 def _asked(spec: MergeSpec) -> dict[str, object]:

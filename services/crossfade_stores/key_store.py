@@ -3,8 +3,9 @@
 import hmac
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Final
 
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine, bindparam, select
 from sqlalchemy.exc import IntegrityError
 
 from crossfade_core.audit import Act, Action
@@ -15,6 +16,9 @@ from crossfade_stores.audit_log import note_act
 from crossfade_stores.tables import KeyRow, WebhookRow
 from crossfade_stores.transactions import StoreSide, Transactions
 from crossfade_stores.webhook_store import disable
+
+_KEY: Final = select(KeyRow).where(KeyRow.id == bindparam("id"))
+"""Made once: every request asks it, and to put a query together takes as long as to run it."""
 
 
 class SqlKeyStore(StoreSide):
@@ -58,17 +62,17 @@ class SqlKeyStore(StoreSide):
         key_id = key_id_of(secret)
         if key_id is None:
             return None
-        with self._transactions.read() as session:
-            row = session.get(KeyRow, key_id)
+        with self._transactions.rows() as connection:
+            row = connection.execute(_KEY, {"id": key_id}).one_or_none()
             if row is None or not hmac.compare_digest(row.digest, secret_digest(secret)):
                 return None
-            key = row.as_key()
+            key = KeyRow.as_key(row)
         return key if key.is_active(self._clock.now()) else None
 
     def list_keys(self) -> Sequence[ApiKey]:
         """Return all keys by name, revoked and expired ones too."""
-        with self._transactions.read() as session:
-            return [row.as_key() for row in session.scalars(select(KeyRow).order_by(KeyRow.name))]
+        with self._transactions.rows() as connection:
+            return [KeyRow.as_key(row) for row in connection.execute(select(KeyRow).order_by(KeyRow.name))]
 
     def revoke_key(self, name: str, by: str) -> ApiKey:
         """Revoke a key for good, and send its webhooks nothing more; one that is revoked keeps the time it was.

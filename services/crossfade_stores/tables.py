@@ -1,6 +1,7 @@
 """The tables, typed, and how a row becomes the record that the core knows. Never queries and never decides.
 
-The same on SQLite and PostgreSQL. Every change here needs a migration; a test holds the two against each other.
+A record is made of a session's row as well as of a plain one with the same columns. The same on SQLite and PostgreSQL.
+Every change here needs a migration; a test holds the two against each other.
 """
 
 from datetime import UTC, datetime
@@ -17,6 +18,7 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     MetaData,
+    Row,
     String,
     UniqueConstraint,
 )
@@ -120,7 +122,7 @@ class JobRow(Base):
     control_owner: Mapped[str | None] = mapped_column(String(255))
     control_expires_at: Mapped[datetime | None]
 
-    def as_job(self) -> Job:
+    def as_job(self: "JobRow | Row[Any]") -> Job:
         """Return the row as the core's record."""
         return Job(
             id=self.id,
@@ -159,7 +161,7 @@ class OutputRow(Base):
     statistics: Mapped[dict[str, Any] | None]
     ended_at: Mapped[datetime | None]
 
-    def as_output(self) -> Output:
+    def as_output(self: "OutputRow | Row[Any]") -> Output:
         """Return the row as the core's record."""
         return Output(
             self.job_id,
@@ -202,7 +204,7 @@ class UnitRow(Base):
     result: Mapped[dict[str, Any] | None]
     updated_at: Mapped[datetime]
 
-    def as_unit(self) -> Unit:
+    def as_unit(self: "UnitRow | Row[Any]") -> Unit:
         """Return the row as the core's record."""
         return Unit(
             id=self.id,
@@ -233,7 +235,7 @@ class EventRow(Base):
     data: Mapped[dict[str, Any]]
     created_at: Mapped[datetime]
 
-    def as_event(self) -> Event:
+    def as_event(self: "EventRow | Row[Any]") -> Event:
         """Return the row as the core's record."""
         return Event(self.job_id, self.sequence, self.type, self.data, self.created_at)
 
@@ -253,7 +255,7 @@ class KeyRow(Base):
     expires_at: Mapped[datetime | None]
     revoked_at: Mapped[datetime | None]
 
-    def as_key(self) -> ApiKey:
+    def as_key(self: "KeyRow | Row[Any]") -> ApiKey:
         """Return the row as the core's record."""
         return ApiKey(
             id=self.id,

@@ -8,12 +8,12 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any, cast
 
-from sqlalchemy import ColumnElement, CursorResult, and_, case, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, CursorResult, and_, case, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from crossfade_core.errors import JobCancelled, LeaseLost
 from crossfade_core.job import TERMINAL, JobId, JobState, Unit, UnitId, UnitState
-from crossfade_stores.job_rows import append_event, find_job, lock_job_of_unit
+from crossfade_stores.job_rows import append_event, check_job, lock_job_of_unit
 from crossfade_stores.tables import JobRow, UnitRow
 from crossfade_stores.transactions import StoreSide
 
@@ -172,11 +172,11 @@ class UnitLeases(StoreSide):
         Raises:
             JobNotFound: There is no such job.
         """
-        with self._transactions.read() as session:
-            find_job(session, job_id)
+        with self._transactions.rows() as connection:
+            check_job(connection, job_id)
             now = self._clock.now()
             return _count(
-                session, UnitRow.job_id == job_id, UnitRow.state == UnitState.RUNNING, UnitRow.lease_expires_at > now
+                connection, UnitRow.job_id == job_id, UnitRow.state == UnitState.RUNNING, UnitRow.lease_expires_at > now
             )
 
     def expired_units(self, limit: int = 100) -> Sequence[Unit]:
@@ -189,8 +189,8 @@ class UnitLeases(StoreSide):
             .order_by(UnitRow.lease_expires_at, UnitRow.id)
             .limit(limit)
         )
-        with self._transactions.read() as session:
-            return [row.as_unit() for row in session.scalars(expired)]
+        with self._transactions.rows() as connection:
+            return [UnitRow.as_unit(row) for row in connection.execute(expired)]
 
 
 def _held(unit_id: UnitId, fence: int) -> ColumnElement[bool]:
@@ -202,8 +202,8 @@ def _update_unit(session: Session, where: ColumnElement[bool], **values: object)
     return cast("CursorResult[Any]", session.execute(statement)).rowcount == 1
 
 
-def _count(session: Session, *where: ColumnElement[bool]) -> int:
-    return session.scalar(select(func.count()).select_from(UnitRow).where(*where)) or 0
+def _count(within: Session | Connection, *where: ColumnElement[bool]) -> int:
+    return within.scalar(select(func.count()).select_from(UnitRow).where(*where)) or 0
 
 
 def _lease_lost(unit_id: UnitId, fence: int) -> LeaseLost:

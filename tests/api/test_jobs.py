@@ -3,6 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from sqlalchemy import Engine, event
 
 from crossfade_api.dependencies import Adapters
 from crossfade_api.steering import cancel_job
@@ -117,6 +118,25 @@ def test_a_page_token_is_of_one_list_only(deployment, query):
 def test_a_page_token_that_no_list_gave_out_is_pointed_at(deployment, token):
     answer = deployment.client.get(f"/v1/merges?page={token}")
     assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, "query/page")
+
+
+def test_a_long_page_asks_the_database_no_more_often_than_a_short_one(deployment):
+    for number in range(12):
+        deployment.submit(lambdas=[number / 100])
+    asked = []
+
+    def count(connection, cursor, statement, *_):
+        asked[-1] += 1
+
+    event.listen(Engine, "before_cursor_execute", count)
+    try:
+        for limit in (2, 10):
+            asked.append(0)
+            items = deployment.client.get("/v1/merges", params={"limit": limit}).json()["items"]
+            assert len(items) == limit
+    finally:
+        event.remove(Engine, "before_cursor_execute", count)
+    assert asked[0] == asked[1] > 0
 
 
 def test_a_list_by_state_holds_only_that_state(deployment):

@@ -57,6 +57,19 @@ def test_a_new_job_has_one_pending_output_per_lambda_in_the_order_of_the_spec(st
     assert all((output.uri, output.files, output.error) == (None, {}, None) for output in outputs)
 
 
+def test_outputs_and_progress_of_several_jobs_are_those_of_each(store, spec, running_job):
+    merging, _ = running_job(2)
+    waiting, unknown = store.create_job(spec).id, JobId("job-none")
+    outputs, progress = (ask([merging, waiting, unknown]) for ask in (store.outputs_of, store.progress_of))
+    assert outputs == {job: store.list_outputs(job) for job in (merging, waiting)} | {unknown: []}
+    assert progress == {job: store.progress(job) for job in (merging, waiting)} | {unknown: Progress(0, 0, 0, 0)}
+    assert progress[merging].units_total == 2
+
+
+def test_nothing_is_asked_of_no_jobs(store):
+    assert (store.outputs_of([]), store.progress_of([])) == ({}, {})
+
+
 def test_a_lambda_at_the_edge_of_float32_reads_back_exactly(store, spec):
     lambdas = (3.4028234663852886e38, -1e-45, 0.1)
     extreme = spec.model_copy(update={"lambdas": lambdas, "allow_extrapolation": True})

@@ -1,5 +1,6 @@
 """Submit, show, list, cancel and retry merge jobs."""
 
+from collections.abc import Sequence
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Response
@@ -137,7 +138,7 @@ def list_merges(_: Reader, adapters: AdaptersDep, asked: Annotated[JobsQuery, Qu
     jobs = adapters.store.list_jobs(asked.wanted, limit=asked.limit + 1, before=None if after is None else JobId(after))
     page = jobs[: asked.limit]
     following = write_token(page[-1].id, asked.wanted) if len(jobs) > asked.limit else None
-    return JobListView(items=[_show(job, adapters) for job in page], next=following)
+    return JobListView(items=_show_all(page, adapters), next=following)
 
 
 @router.post(
@@ -170,6 +171,12 @@ def retry_merge(caller: Submitter, job: ExistingJob, adapters: AdaptersDep) -> J
     (409). Its deadline begins anew.
     """
     return _show(retry_job(job, caller, adapters), adapters)
+
+
+def _show_all(jobs: Sequence[Job], adapters: Adapters) -> list[JobView]:
+    ids, now = [job.id for job in jobs], adapters.clock.now()
+    outputs, progress = adapters.store.outputs_of(ids), adapters.store.progress_of(ids)
+    return [JobView.of(job, outputs[job.id], progress[job.id], now) for job in jobs]
 
 
 def _show(job: Job, adapters: Adapters, *, is_reused: bool = False) -> JobView:

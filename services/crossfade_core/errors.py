@@ -760,21 +760,30 @@ class ScopeMissing(CrossfadeError):
 
 
 class WebhookNotFound(CrossfadeError):
-    """There is no such webhook, or none of the caller's; `GET /v1/webhooks` lists those there are."""
+    """There is no such webhook or delivery, or none of the caller's.
+
+    Look the id up with `GET /v1/webhooks`, or with the `deliveries` of the webhook.
+    """
 
     code = "webhook_not_found"
     blame: ClassVar[Blame] = "user"
 
 
 class WebhookRefused(CrossfadeError):
-    """A webhook that this service does not send to: its URL, its owner's number of them, or none are sent at all."""
+    """A webhook that this service does not send to: its URL, its owner's number of them, or none are sent at all.
+
+    Give an https URL at a public address, delete a webhook, or ask the operator for what the message names.
+    """
 
     code = "webhook_refused"
     blame: ClassVar[Blame] = "user"
 
 
 class WebhookUnreachable(CrossfadeError):
-    """A webhook's receiver did not answer; in the log of its deliveries. It is sent again for a day."""
+    """A webhook's receiver did not answer, or its name does not resolve; its log of deliveries says so.
+
+    It is sent again for a day; look after the receiver, and replay what it has missed.
+    """
 
     code = "webhook_unreachable"
     retryable = True

@@ -30,6 +30,8 @@ OPERATIONS = {
         "503",
     },
     ("get", "/v1/audit", "list_audit_entries"): {"200", "401", "403", "422", "503"},
+    ("get", "/problems", "list_problems"): {"200"},
+    ("get", "/problems/{code}", "get_problem"): {"200", "404"},
     ("get", "/healthz", "get_health"): {"200"},
     ("get", "/readyz", "get_readiness"): {"200", "503"},
 }

@@ -13,6 +13,7 @@ from crossfade_api.dependencies import Adapters
 from crossfade_api.limits import BodyLimit
 from crossfade_api.openapi import correct_openapi
 from crossfade_api.problems import install_problems
+from crossfade_api.rate_limits import RateLimit
 from crossfade_api.routes import audit, events, health, keys, merges, problems, webhooks
 from crossfade_api.settings import ApiSettings
 from crossfade_api.webhook_secrets import WebhookSecrets
@@ -103,6 +104,7 @@ def create_app(settings: ApiSettings | None = None, opener: AdapterOpener = open
     app.include_router(problems.router)
     app.include_router(health.router)
     app.add_middleware(BodyLimit)
+    app.add_middleware(RateLimit, per_minute=settings.requests_per_minute, clock=lambda: app.state.adapters.clock)
     app.add_middleware(AccessGate, token=settings.api_token, key_store=lambda: app.state.adapters.keys)
     install_problems(app)
     correct_openapi(app.openapi())

@@ -66,6 +66,7 @@ STATUS: Final[dict[type[errors.CrossfadeError], int]] = {
     errors.AttemptsExhausted: 500,
     errors.AlreadyUnderWay: 409,
     errors.QueueLimitReached: 429,
+    errors.RateLimited: 429,
     errors.IdempotencyMismatch: 422,
     errors.RequestInFlight: 409,
     errors.KeyNotFound: 404,
@@ -129,7 +130,8 @@ _MEANING: Final = {
     409: "What is there already stands against it.",
     413: "The body is over 1 MiB.",
     422: "The request, or what it names, is not as it must be; `detail` says what to change.",
-    429: "The key has as many unfinished jobs as it may have; come back after `Retry-After` seconds.",
+    429: "The key has sent as many requests in this minute, or has as many unfinished jobs, as it may; come back after "
+    "`Retry-After` seconds.",
     503: "Something the service needs is away; come back after `Retry-After` seconds.",
 }
 
@@ -190,16 +192,26 @@ def title_of(code: str) -> str:
 
 
 def problem_response(problem: Problem, headers: Mapping[str, str] | None = None) -> Response:
-    """Return the problem as a response; asks to come back later where that can help (429, 503)."""
+    """Return the problem as a response; asks to come back later where that can help (429, 503).
+
+    Args:
+        problem: What to answer.
+        headers: More headers; a `Retry-After` among them stands instead of the usual one.
+    """
     retry = {"Retry-After": str(RETRY_AFTER_SECONDS)} if problem["status"] in _LATER else {}
     # ASCII escapes carry even the lone surrogates that a hostile body or file name can hold; UTF-8 cannot.
-    return Response(json.dumps(problem), problem["status"], {**(headers or {}), **retry}, PROBLEM_JSON)
+    return Response(json.dumps(problem), problem["status"], {**retry, **(headers or {})}, PROBLEM_JSON)
 
 
 def install_problems(app: FastAPI) -> None:
     """Make `app` answer every error with a problem."""
     for kind in (errors.CrossfadeError, RequestValidationError, HTTPException, Exception):
         app.add_exception_handler(kind, _answer)
+
+
+def meaning_of(status: int) -> str:
+    """Return what the API means by an HTTP status."""
+    return _MEANING[status]
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -215,7 +227,8 @@ async def _answer(request: Request, error: Exception) -> Response:
             bound.error("request.failed", exc_info=error)
         else:
             bound.warning("request.failed", reason=problem["detail"])
-    return problem_response(problem, getattr(error, "headers", None))
+    headers = {**getattr(request.state, "answer_headers", {}), **(getattr(error, "headers", None) or {})}
+    return problem_response(problem, headers)
 
 
 def _problem(

@@ -37,7 +37,7 @@
     ├── JobNotFound, IllegalTransition, JobCancelled, DeadlineExceeded, LeaseLost, AttemptsExhausted
     ├── UnitCrashed                 a fault of ours
     │   └── OutOfMemory             the worker was refused memory
-    ├── AlreadyUnderWay, QueueLimitReached, IdempotencyMismatch, RequestInFlight
+    ├── AlreadyUnderWay, QueueLimitReached, RateLimited, IdempotencyMismatch, RequestInFlight
     ├── KeyNotFound, KeyNameTaken, ScopeMissing
     ├── WebhookNotFound, WebhookRefused, WebhookUnreachable
     ├── StoreUnavailable, QueueUnavailable, ProgramMissing
@@ -706,6 +706,16 @@ class QueueLimitReached(CrossfadeError):
     """
 
     code = "queue_limit_reached"
+    retryable = True
+
+
+class RateLimited(CrossfadeError):
+    """The caller has sent as many requests in this minute as its key, or the server's configuration, allows.
+
+    Send the request again after `Retry-After` seconds, and fewer of them; or ask the operator for more.
+    """
+
+    code = "rate_limited"
     retryable = True
 
 

@@ -7,7 +7,7 @@ export VENV
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-slow lint types imports format check api-without-torch bench bench-registries bench-store
-.PHONY: bench-api bench-scale demo-pair system-packages swift clean
+.PHONY: bench-api bench-scale docs demo-pair system-packages swift clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /|/' | column -t -s '|'
@@ -37,6 +37,9 @@ imports: $(VENV)/.dev ## The import rules of the house
 format: $(VENV)/.dev ## Format and fix what can be fixed
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: $(VENV)/.dev ## Write the pages of docs that are made of the code
+	$(BIN)/python -m infra.docs.errors_page
 
 api-without-torch: ## Prove in a fresh environment that the API needs no torch
 	bash infra/ci/api_without_torch.sh

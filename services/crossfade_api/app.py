@@ -11,8 +11,10 @@ from fastapi import FastAPI, Security
 from crossfade_api.auth import AccessGate, bearer_scheme
 from crossfade_api.dependencies import Adapters
 from crossfade_api.limits import BodyLimit
-from crossfade_api.problems import correct_openapi, install_problems
-from crossfade_api.routes import audit, events, health, keys, merges, webhooks
+from crossfade_api.openapi import correct_openapi
+from crossfade_api.problems import install_problems
+from crossfade_api.rate_limits import RateLimit
+from crossfade_api.routes import audit, events, health, keys, merges, problems, webhooks
 from crossfade_api.settings import ApiSettings
 from crossfade_api.webhook_secrets import WebhookSecrets
 from crossfade_registries.config import Registries
@@ -37,6 +39,7 @@ TAGS: Final = [
     {"name": "webhooks", "description": "Be told instead of asking: signed messages after Standard Webhooks."},
     {"name": "keys", "description": "Who may call; for administrators."},
     {"name": "audit", "description": "Who did what; for administrators."},
+    {"name": "problems", "description": "What each error means and what to do; no key."},
     {"name": "health", "description": "For probes; no key."},
 ]
 
@@ -98,8 +101,10 @@ def create_app(settings: ApiSettings | None = None, opener: AdapterOpener = open
     app.include_router(merges.router, dependencies=[Security(bearer_scheme)])
     for guarded in (events.streams, events.router, webhooks.router, keys.router, audit.router):
         app.include_router(guarded, dependencies=[Security(bearer_scheme)])
+    app.include_router(problems.router)
     app.include_router(health.router)
     app.add_middleware(BodyLimit)
+    app.add_middleware(RateLimit, per_minute=settings.requests_per_minute, clock=lambda: app.state.adapters.clock)
     app.add_middleware(AccessGate, token=settings.api_token, key_store=lambda: app.state.adapters.keys)
     install_problems(app)
     correct_openapi(app.openapi())

@@ -2,6 +2,7 @@
 
 import hmac
 import ipaddress
+import re
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Final
 from urllib.parse import urlsplit
@@ -19,7 +20,7 @@ from crossfade_core.errors import CrossfadeError, ScopeMissing
 from crossfade_core.keys import LOCAL, OPERATOR, Caller
 from crossfade_core.ports import KeyStore
 
-OPEN_PATHS: Final = frozenset({"/healthz", "/readyz", "/openapi.json", "/docs"})
+OPEN_PATHS: Final = re.compile(r"/(healthz|readyz|openapi\.json|docs|problems(/[^/]+)?)")
 """What needs no key. Everything else does, also paths that do not exist: a new route is closed until listed here."""
 
 bearer_scheme = HTTPBearer(
@@ -71,7 +72,7 @@ class AccessGate:
     async def _caller(self, path: str, headers: Headers) -> Caller | None:
         if self._token is None and not is_loopback(_host_name(headers.get("host", ""))):
             raise _foreign_host()
-        if path in OPEN_PATHS:
+        if OPEN_PATHS.fullmatch(path):
             return None
         secret = _bearer(headers.get("authorization", ""))
         is_key = keys.key_id_of(secret) is not None

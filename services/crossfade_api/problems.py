@@ -5,9 +5,9 @@ Problems never show what nobody meant to say: an unexpected exception becomes a 
 
 import json
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
-from typing import Annotated, Any, Final, Literal, NotRequired
+from typing import Annotated, Any, Final, NamedTuple, NotRequired
 
 import structlog
 from fastapi import FastAPI, Request
@@ -17,15 +17,14 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from typing_extensions import TypedDict  # pydantic needs this one below Python 3.12
 
+from crossfade_api.invalid_fields import InvalidField, invalid_fields
 from crossfade_core import errors
-from crossfade_core.spec import INSTRUCT_KINDS
 
 log = structlog.get_logger()
 
 PROBLEM_JSON: Final = "application/problem+json"
 RETRY_AFTER_SECONDS: Final = 5
 _LATER: Final = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
-_NAMED_FIELDS: Final = 100
 
 STATUS: Final[dict[type[errors.CrossfadeError], int]] = {
     errors.InvalidSpec: 422,
@@ -67,6 +66,7 @@ STATUS: Final[dict[type[errors.CrossfadeError], int]] = {
     errors.AttemptsExhausted: 500,
     errors.AlreadyUnderWay: 409,
     errors.QueueLimitReached: 429,
+    errors.RateLimited: 429,
     errors.IdempotencyMismatch: 422,
     errors.RequestInFlight: 409,
     errors.KeyNotFound: 404,
@@ -86,13 +86,41 @@ STATUS: Final[dict[type[errors.CrossfadeError], int]] = {
 }
 """A class that is not here has the status of its nearest parent that is; a new branch of the tree must be added."""
 
-_HTTP_CODES: Final = {
-    400: "bad_request",
-    401: "unauthorized",
-    404: "not_found",
-    405: "method_not_allowed",
-    413: "body_too_large",
-    421: "host_not_allowed",
+
+class HttpProblem(NamedTuple):
+    """A problem that is no class of the tree: what HTTP itself refuses, and what nobody expected."""
+
+    code: str
+    meaning: str
+    remedy: str
+
+
+HTTP_PROBLEMS: Final = {
+    400: HttpProblem(
+        "bad_request", "The request is no HTTP request that the service can read.", "Correct it; `detail` says what."
+    ),
+    401: HttpProblem(
+        "unauthorized",
+        "The request carries no key, or one that opens nothing: unknown, expired or revoked.",
+        "Send `Authorization: Bearer <key>` with a key that holds; an administrator makes one.",
+    ),
+    404: HttpProblem(
+        "not_found", "There is no such path.", "Check the path; `GET /openapi.json` lists those there are."
+    ),
+    405: HttpProblem(
+        "method_not_allowed", "The path is there, the method is not.", "Use one that the header `Allow` names."
+    ),
+    413: HttpProblem("body_too_large", "The body is over 1 MiB.", "Send less; a spec needs far fewer bytes."),
+    421: HttpProblem(
+        "host_not_allowed",
+        "The `Host` header names another machine, and a server without a token answers to names of its own alone.",
+        "Call it by `localhost` or `127.0.0.1`, or ask the operator to set `CROSSFADE_API_TOKEN`.",
+    ),
+    500: HttpProblem(
+        "internal_error",
+        "A fault of the service, not of the request; `details` has the request id under which its log says more.",
+        "Give the operator the request id, and look whether the request took effect before sending it again.",
+    ),
 }
 
 _MEANING: Final = {
@@ -102,29 +130,21 @@ _MEANING: Final = {
     409: "What is there already stands against it.",
     413: "The body is over 1 MiB.",
     422: "The request, or what it names, is not as it must be; `detail` says what to change.",
-    429: "The key has as many unfinished jobs as it may have; come back after `Retry-After` seconds.",
+    429: "The key has sent as many requests in this minute, or has as many unfinished jobs, as it may; come back after "
+    "`Retry-After` seconds.",
     503: "Something the service needs is away; come back after `Retry-After` seconds.",
 }
-
-
-class InvalidField(TypedDict):
-    """One place of a request that is wrong."""
-
-    pointer: Annotated[
-        str, Field(description="JSON Pointer into the body (`#/lambdas/0`), or `query/NAME` for a parameter.")
-    ]
-    message: Annotated[str, Field(description="What was expected there.")]
 
 
 class Problem(TypedDict):
     """What went wrong, for people (`detail`) and for programs (`code`); RFC 9457."""
 
-    type: Annotated[str, Field(description="`/problems/` and the code.", examples=["/problems/plan_refused"])]
+    type: Annotated[str, Field(description="Path of its explanation here.", examples=["/problems/plan_refused"])]
     title: Annotated[str, Field(description="The code in words.", examples=["Plan refused"])]
     status: Annotated[int, Field(description="The HTTP status.", examples=[422])]
     detail: Annotated[str, Field(description="What was expected, what was found, where, and the way out.")]
     code: Annotated[str, Field(description="Stable; programs decide by it.", examples=["plan_refused"])]
-    blame: Annotated[Literal["user", "upstream", "service"], Field(description="Whose move it is.")]
+    blame: Annotated[errors.Blame, Field(description="Whose move it is.")]
     retryable: Annotated[bool, Field(description="Whether the same request can succeed later.")]
     details: Annotated[dict[str, Any], Field(description="The facts of `detail`, for programs.")]
     errors: NotRequired[Annotated[list[InvalidField], Field(description="Each wrong place of an invalid request.")]]
@@ -153,19 +173,34 @@ def problem_of(error: Exception) -> Problem:
         case RequestValidationError():
             return _invalid_request(error.errors())
         case HTTPException():
-            code = _HTTP_CODES.get(error.status_code, "bad_request" if error.status_code < 500 else "internal_error")
-            return _problem(error.status_code, code, error.detail, "user" if error.status_code < 500 else "service")
+            known = HTTP_PROBLEMS.get(error.status_code) or HTTP_PROBLEMS[400 if error.status_code < 500 else 500]
+            return _problem(error.status_code, known.code, error.detail, blame_of(error.status_code))
         case _:
             request_id = uuid.uuid4().hex
             detail = f"an error of the service, not of the request; its log has more under request id {request_id}"
-            return _problem(500, "internal_error", detail, "service", details={"request_id": request_id})
+            return _problem(500, HTTP_PROBLEMS[500].code, detail, blame_of(500), details={"request_id": request_id})
+
+
+def blame_of(status: int) -> errors.Blame:
+    """Return whose move it is after an error that HTTP's status alone tells."""
+    return "user" if status < HTTPStatus.INTERNAL_SERVER_ERROR else "service"
+
+
+def title_of(code: str) -> str:
+    """Return a code in words."""
+    return code.replace("_", " ").capitalize()
 
 
 def problem_response(problem: Problem, headers: Mapping[str, str] | None = None) -> Response:
-    """Return the problem as a response; asks to come back later where that can help (429, 503)."""
+    """Return the problem as a response; asks to come back later where that can help (429, 503).
+
+    Args:
+        problem: What to answer.
+        headers: More headers; a `Retry-After` among them stands instead of the usual one.
+    """
     retry = {"Retry-After": str(RETRY_AFTER_SECONDS)} if problem["status"] in _LATER else {}
     # ASCII escapes carry even the lone surrogates that a hostile body or file name can hold; UTF-8 cannot.
-    return Response(json.dumps(problem), problem["status"], {**(headers or {}), **retry}, PROBLEM_JSON)
+    return Response(json.dumps(problem), problem["status"], {**retry, **(headers or {})}, PROBLEM_JSON)
 
 
 def install_problems(app: FastAPI) -> None:
@@ -174,26 +209,14 @@ def install_problems(app: FastAPI) -> None:
         app.add_exception_handler(kind, _answer)
 
 
+def meaning_of(status: int) -> str:
+    """Return what the API means by an HTTP status."""
+    return _MEANING[status]
+
+
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Return the `responses` of a route that may answer with these problems."""
     return {status: {"model": Problem, "description": _MEANING[status]} for status in statuses}
-
-
-def correct_openapi(document: dict[str, Any]) -> None:
-    """Correct what FastAPI's document says of errors, in place.
-
-    It files every model under the route's own media type, and adds its own 422 to any route with a parameter.
-    """
-    for operation in (operation for path in document["paths"].values() for operation in path.values()):
-        answers = {status: answer for status, answer in operation["responses"].items() if status >= "400"}
-        for status, answer in answers.items():
-            (content,) = answer["content"].values()
-            if content["schema"]["$ref"].endswith("/Problem"):
-                answer["content"] = {PROBLEM_JSON: content}
-            else:
-                del operation["responses"][status]
-    for unused in ("HTTPValidationError", "ValidationError"):
-        document["components"]["schemas"].pop(unused, None)
 
 
 async def _answer(request: Request, error: Exception) -> Response:
@@ -204,7 +227,8 @@ async def _answer(request: Request, error: Exception) -> Response:
             bound.error("request.failed", exc_info=error)
         else:
             bound.warning("request.failed", reason=problem["detail"])
-    return problem_response(problem, getattr(error, "headers", None))
+    headers = {**getattr(request.state, "answer_headers", {}), **(getattr(error, "headers", None) or {})}
+    return problem_response(problem, headers)
 
 
 def _problem(
@@ -218,7 +242,7 @@ def _problem(
 ) -> Problem:
     return {
         "type": f"/problems/{code}",
-        "title": code.replace("_", " ").capitalize(),
+        "title": title_of(code),
         "status": status,
         "detail": detail,
         "code": code,
@@ -229,27 +253,10 @@ def _problem(
 
 
 def _invalid_request(found: Sequence[Mapping[str, Any]]) -> Problem:
-    fields = [_invalid_field(item) for item in found[:_NAMED_FIELDS]]
+    fields = invalid_fields(found)
     first = "; ".join(f"{field['pointer']}: {field['message']}" for field in fields[:3])
     more = f"; and {len(found) - 3} more" if len(found) > 3 else ""
     kind = errors.InvalidSpec
     problem = _problem(status_of(kind), kind.code, f"the request is not valid: {first}{more}", kind.blame)
     problem["errors"] = fields
     return problem
-
-
-def _invalid_field(item: Mapping[str, Any]) -> InvalidField:
-    place, *path = item["loc"]
-    if item["type"] == "json_invalid":
-        return {"pointer": "#", "message": f"no JSON: {item['ctx']['error']} at character {path[0]}"}
-    if place != "body":
-        return {"pointer": "/".join(map(str, item["loc"])), "message": item["msg"]}
-    if not path and item["type"] in ("missing", "model_attributes_type"):
-        return {"pointer": "#", "message": "a JSON object is expected, sent as Content-Type: application/json"}
-    if path[:1] == ["instruct"] and path[1:2] in [[kind] for kind in INSTRUCT_KINDS]:
-        path = [path[0], *path[2:]]
-    return {"pointer": _json_pointer(path), "message": item["msg"].removeprefix("Value error, ")}
-
-
-def _json_pointer(path: Iterable[object]) -> str:
-    return "#" + "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in path)

@@ -36,6 +36,9 @@ class ApiSettings(RegistrySettings, WebhookSettings, BaseSettings):
     api_token: Token | None = Field(
         default=None, description="Bearer token that every /v1 call must carry; may be unset on loopback only."
     )
+    requests_per_minute: int = Field(
+        default=1200, ge=0, description="Of a caller whose key states no limit of its own; 0 for no limit."
+    )
 
     @model_validator(mode="after")
     def _check_exposure(self) -> Self:

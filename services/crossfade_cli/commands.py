@@ -273,7 +273,7 @@ def retry(job_id: JobIdArgument, is_watched: Watched = False, url: Url = DEFAULT
         remote.retry(client, job_id, is_watched=is_watched, as_json=as_json)
 
 
-def create_key(  # noqa: PLR0917 (to typer an option is an argument)
+def create_key(  # noqa: PLR0913, PLR0917 (to typer an option is an argument)
     name: Annotated[str, typer.Argument(metavar="NAME", help="Who will carry it.")],
     scope: Annotated[
         list[str] | None,
@@ -281,6 +281,9 @@ def create_key(  # noqa: PLR0917 (to typer an option is an argument)
     ] = None,
     max_jobs: Annotated[
         int | None, typer.Option(min=1, help="How many of its jobs may be unfinished at a time.")
+    ] = None,
+    requests_per_minute: Annotated[
+        int | None, typer.Option(min=1, help="How many requests it may send. [default: the server's own limit]")
     ] = None,
     expires_days: Annotated[float | None, typer.Option("--expires", metavar="DAYS", help="Until then.")] = None,
     url: Url = DEFAULT_URL,
@@ -290,7 +293,8 @@ def create_key(  # noqa: PLR0917 (to typer an option is an argument)
     from crossfade_cli import keys
 
     with _connect(url) as client:
-        keys.create(client, name, scopes=scope, max_jobs=max_jobs, expires_days=expires_days, as_json=as_json)
+        limits = keys.KeyLimits(max_jobs, requests_per_minute, expires_days)
+        keys.create(client, name, scopes=scope, limits=limits, as_json=as_json)
 
 
 def list_keys(url: Url = DEFAULT_URL, as_json: Json = False) -> None:

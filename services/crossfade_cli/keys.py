@@ -1,6 +1,7 @@
 """The commands that manage a service's API keys."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import typer
@@ -10,25 +11,30 @@ from crossfade_cli.printing import print_json, print_line
 from crossfade_cli.tables import print_keys
 
 
-def create(
-    client: Client,
-    name: str,
-    *,
-    scopes: Sequence[str] | None,
-    max_jobs: int | None,
-    expires_days: float | None,
-    as_json: bool,
-) -> None:
+@dataclass(frozen=True)
+class KeyLimits:
+    """How far a key goes: None for as far as the service lets any."""
+
+    max_jobs: int | None
+    requests_per_minute: int | None
+    expires_days: float | None
+
+
+def create(client: Client, name: str, *, scopes: Sequence[str] | None, limits: KeyLimits, as_json: bool) -> None:
     """Make a key; print its secret alone on standard output.
 
     Raises:
         CrossfadeError: The service is away or refused.
     """
-    asked: dict[str, object] = {"name": name, "max_jobs": max_jobs}
+    asked: dict[str, object] = {
+        "name": name,
+        "max_jobs": limits.max_jobs,
+        "requests_per_minute": limits.requests_per_minute,
+    }
     if scopes:
         asked["scopes"] = list(scopes)
-    if expires_days is not None:
-        asked["expires_at"] = (datetime.now(UTC) + timedelta(days=expires_days)).isoformat()
+    if limits.expires_days is not None:
+        asked["expires_at"] = (datetime.now(UTC) + timedelta(days=limits.expires_days)).isoformat()
     key = client.create_key(asked)
     if as_json:
         print_json(key.as_json())

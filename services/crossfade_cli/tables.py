@@ -122,11 +122,12 @@ def print_job(job: "JobView", console: Console | None = None) -> None:
 
 def print_keys(keys: Sequence["KeyView"], console: Console | None = None) -> None:
     """Print a line for each API key."""
-    table = new_table("name", "scopes", "unfinished jobs", "expires", "revoked")
+    table = new_table("name", "scopes", "unfinished jobs", "requests", "expires", "revoked")
     for key in keys:
         limit = "any number" if key.max_jobs is None else f"at most {key.max_jobs}"
+        rate = "" if key.requests_per_minute is None else f"{key.requests_per_minute}/min"
         times = [(when or "")[:19] for when in (key.expires_at, key.revoked_at)]
-        table.add_row(key.name, ", ".join(key.scopes), limit, *times)
+        table.add_row(key.name, ", ".join(key.scopes), limit, rate, *times)
     (console or stdout_console()).print(table)
 
 

@@ -77,6 +77,7 @@ class KeyView(_View):
     name: str
     scopes: tuple[str, ...]
     max_jobs: int | None = None
+    requests_per_minute: int | None = None
     created_at: str
     expires_at: str | None = None
     revoked_at: str | None = None

@@ -31,7 +31,8 @@ class Scope(StrEnum):
 class ApiKey:
     """A key as it is kept. Times are UTC; without `expires_at` it holds until it is revoked.
 
-    `max_jobs` is how many of its jobs may be unfinished at a time; None for any number.
+    `max_jobs` is how many of its jobs may be unfinished at a time; None for any number. `requests_per_minute` is how
+    many requests it may send; None for as many as the server's configuration says.
     """
 
     id: KeyId
@@ -39,6 +40,7 @@ class ApiKey:
     scopes: frozenset[Scope]
     created_at: datetime
     max_jobs: int | None = None
+    requests_per_minute: int | None = None
     expires_at: datetime | None = None
     revoked_at: datetime | None = None
 
@@ -53,11 +55,12 @@ class Caller:
 
     name: str
     scopes: frozenset[Scope]
+    requests_per_minute: int | None = None
 
     @classmethod
     def of(cls, key: ApiKey) -> Self:
         """Return the caller that carries a key."""
-        return cls(key.name, key.scopes)
+        return cls(key.name, key.scopes, key.requests_per_minute)
 
     def may(self, scope: Scope) -> bool:
         """Tell whether the caller has a scope."""

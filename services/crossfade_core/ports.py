@@ -238,6 +238,7 @@ class NewKey:
     name: str
     scopes: frozenset[Scope]
     max_jobs: int | None = None
+    requests_per_minute: int | None = None
     expires_at: datetime | None = None
 
 

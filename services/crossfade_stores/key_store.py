@@ -40,6 +40,7 @@ class SqlKeyStore(StoreSide):
             digest=secret_digest(secret),
             scopes=sorted(new.scopes),
             max_jobs=new.max_jobs,
+            requests_per_minute=new.requests_per_minute,
             created_at=self._clock.now(),
             expires_at=new.expires_at,
             revoked_at=None,
@@ -51,7 +52,8 @@ class SqlKeyStore(StoreSide):
             with self._transactions.write() as session:
                 session.add(row)
                 session.flush()
-                told = {"scopes": row.scopes, "max_jobs": new.max_jobs, "expires_at": _time(new.expires_at)}
+                limits = {"max_jobs": new.max_jobs, "requests_per_minute": new.requests_per_minute}
+                told = {"scopes": row.scopes, **limits, "expires_at": _time(new.expires_at)}
                 note_act(session, Act(by, Action.KEY_CREATED, new.name, told), row.created_at)
                 return row.as_key(), secret
         except IntegrityError:

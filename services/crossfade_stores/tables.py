@@ -251,6 +251,7 @@ class KeyRow(Base):
     digest: Mapped[str] = mapped_column(String(64))
     scopes: Mapped[list[str]]
     max_jobs: Mapped[int | None]
+    requests_per_minute: Mapped[int | None]
     created_at: Mapped[datetime]
     expires_at: Mapped[datetime | None]
     revoked_at: Mapped[datetime | None]
@@ -263,6 +264,7 @@ class KeyRow(Base):
             scopes=frozenset(Scope(scope) for scope in self.scopes),
             created_at=self.created_at,
             max_jobs=self.max_jobs,
+            requests_per_minute=self.requests_per_minute,
             expires_at=self.expires_at,
             revoked_at=self.revoked_at,
         )

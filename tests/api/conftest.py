@@ -13,7 +13,7 @@ from crossfade_api.app import create_app, open_adapters
 from crossfade_api.dependencies import Adapters
 from crossfade_api.settings import ApiSettings
 from crossfade_core.job import JobId, JobState, Phase
-from crossfade_core.ports import JobStore, NewUnit
+from crossfade_core.ports import Clock, JobStore, NewUnit
 from crossfade_stores.engine import create_store_engine
 from crossfade_stores.schema import upgrade
 from tests.fakes.checkpoints import random_pair
@@ -101,14 +101,14 @@ def deploy(environment: dict[str, Any], tmp_path: Path) -> Iterator[Callable[...
     """Return a function that starts the application, with changed settings if need be."""
     running = ExitStack()
 
-    def start(*, raise_errors: bool = True, **changes: Any) -> Deployment:
+    def start(*, raise_errors: bool = True, clock: Clock | None = None, **changes: Any) -> Deployment:
         settings = ApiSettings.model_validate({**environment, **changes})
         queue = RecordingQueue()
 
         @contextmanager
         def opener(settings: ApiSettings) -> Iterator[Adapters]:
             with open_adapters(settings) as adapters:
-                yield replace(adapters, queue=queue)
+                yield replace(adapters, queue=queue, clock=clock or adapters.clock)
 
         app = create_app(settings, opener)
         client = TestClient(app, base_url="http://127.0.0.1", raise_server_exceptions=raise_errors)

@@ -30,9 +30,24 @@ def test_with_the_token_everything_is_open(guarded, scheme):
     assert answer.json() == {"items": [], "next": None}
 
 
-@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/openapi.json", "/docs"])
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/openapi.json", "/docs", "/problems", "/problems/disk_full"])
 def test_probes_and_documentation_need_no_token(guarded, path):
     assert guarded.client.get(path).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/problems/",
+        "/problems/a/b",
+        "/problems/..%2Fv1%2Fmerges",
+        "/problems/%2e%2e/v1/merges",
+        "/healthz/",
+        "/docs%0A",
+    ],
+)
+def test_paths_beside_the_open_ones_are_closed(guarded, path):
+    assert guarded.client.get(path).status_code == 401
 
 
 def test_with_a_token_any_host_name_will_do(guarded):

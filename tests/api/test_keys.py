@@ -64,10 +64,11 @@ def test_revoked_or_expired_key_is_no_key(guarded):
 
 
 def test_keys_are_listed_without_their_secrets(guarded):
-    secret = make_key(guarded, "alice", max_jobs=2)["authorization"].removeprefix("Bearer ")
+    secret = make_key(guarded, "alice", max_jobs=2, requests_per_minute=30)["authorization"].removeprefix("Bearer ")
     answer = guarded.client.get("/v1/keys", headers=OPERATOR)
     (key,) = answer.json()["items"]
     assert (key["name"], key["max_jobs"], key["scopes"]) == ("alice", 2, ["cancel", "read", "submit"])
+    assert key["requests_per_minute"] == 30
     assert secret not in answer.text
     assert secret.split("_")[1] not in answer.text
 
@@ -121,6 +122,7 @@ def test_where_no_token_is_set_this_machine_needs_no_key_and_a_key_still_counts(
         ({"name": "a", "scopes": []}, "#/scopes"),
         ({"name": "a", "scopes": ["root"]}, "#/scopes/0"),
         ({"name": "a", "max_jobs": 0}, "#/max_jobs"),
+        ({"name": "a", "requests_per_minute": 0}, "#/requests_per_minute"),
         ({"name": "a", "expires_at": "2026-01-01T00:00:00"}, "#/expires_at"),
     ],
 )

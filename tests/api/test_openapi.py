@@ -1,5 +1,8 @@
 """The public surface, frozen: a change here is a change of the contract with every client."""
 
+import json
+import re
+
 import pytest
 
 from crossfade_api.problems import PROBLEM_JSON
@@ -30,6 +33,8 @@ OPERATIONS = {
         "503",
     },
     ("get", "/v1/audit", "list_audit_entries"): {"200", "401", "403", "422", "503"},
+    ("get", "/problems", "list_problems"): {"200"},
+    ("get", "/problems/{code}", "get_problem"): {"200", "404"},
     ("get", "/healthz", "get_health"): {"200"},
     ("get", "/readyz", "get_readiness"): {"200", "503"},
 }
@@ -53,7 +58,8 @@ def test_the_operations_are_these_and_no_others(document):
     found = {
         (method, path, entry["operationId"]): set(entry["responses"]) for method, path, entry in operations(document)
     }
-    assert found == OPERATIONS
+    counted = {path for _, path, _ in OPERATIONS if path.startswith("/v1/")}
+    assert found == {key: answers | ({"429"} if key[1] in counted else set()) for key, answers in OPERATIONS.items()}
 
 
 def test_every_operation_says_what_it_does_and_where_it_belongs(document):
@@ -69,6 +75,16 @@ def test_every_error_is_documented_as_a_problem(document):
         for status, response in entry["responses"].items():
             if status >= "400":
                 assert response["content"] == {PROBLEM_JSON: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+
+
+def test_every_counted_call_documents_its_quota_and_when_to_come_back(document):
+    for _, path, entry in operations(document):
+        for status, response in entry["responses"].items():
+            told = set(response.get("headers", {}))
+            assert {"RateLimit", "RateLimit-Policy"} <= told or status == "401" or not path.startswith("/v1/")
+            assert ("Retry-After" in told) == (path.startswith("/v1/") and status in ("429", "503"))
+    references = re.findall(r'"#/components/headers/([\w-]+)"', json.dumps(document))
+    assert set(references) == set(document["components"]["headers"])
 
 
 def test_the_shape_of_a_job_is_frozen(document):

@@ -39,6 +39,7 @@ def test_every_error_of_the_tree_has_a_status(kind):
         "unit_crashed",
         "out_of_memory",
         "queue_limit_reached",
+        "rate_limited",
         "request_in_flight",
     )
     assert (status == 503) == (kind.retryable and not is_otherwise_retryable)

@@ -51,6 +51,7 @@ def test_secrets_do_not_show(valid):
         ),
         ({"credentials": {"hub": {"token": PASSWORD, "access_key_id": PASSWORD}}}, "CROSSFADE_CREDENTIALS (hub)"),
         ({"api_port": 0}, "CROSSFADE_API_PORT"),
+        ({"requests_per_minute": -1}, "CROSSFADE_REQUESTS_PER_MINUTE"),
         ({"api_port": 65536}, "CROSSFADE_API_PORT"),
         ({"api_token": ""}, "CROSSFADE_API_TOKEN"),
         ({"api_token": f"{PASSWORD} {PASSWORD}"}, "CROSSFADE_API_TOKEN"),

@@ -2,8 +2,10 @@
 
 import json
 import os
+import re
 import shutil
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 from structlog.testing import capture_logs
@@ -115,12 +117,40 @@ def test_the_job_field_in_a_name_keeps_two_jobs_apart(deployment):
         ({"output_name": "../{lambda}"}, "#/output_name"),
         ({"surprise/~": 1}, "#/surprise~1~0"),
         ({"labels": {"a": 1}}, "#/labels/a"),
+        ({'a/b~c d"é%': 1}, "#/a~1b~0c%20d%22%C3%A9%25"),
+        ({"instruct": 5}, "#/instruct"),
+        ({"instruct": "nowhere"}, "#/instruct"),
+        ({"instruct": {"delta_of": ["local://models/a"]}}, "#/instruct/delta_of/1"),
+        ({"instruct": {"delta_of": ["local://models/a", "b"], "chain": 1}}, "#/instruct/delta_of/1 #/instruct/chain"),
+        ({"instruct": {"delta_of": [SPEC["base"]] * 2, "skip": [""]}}, "#/instruct/skip/0"),
+        ({"schedule": [3]}, "#/schedule/0"),
+        ({"schedule": [{"pattern": "*"}]}, "#/schedule/0"),
+        ({"schedule": [{"pattern": "*", "factor": "x"}]}, "#/schedule/0/factor"),
+        ({"schedule": [{"pattern": "*", "gradient": [1, 0, "x"]}]}, "#/schedule/0/gradient/2"),
+        ({"policies": {"tokens": "maybe"}}, "#/policies/tokens"),
+        ({"policies": {"tokes": "ignore"}}, "#/policies/tokes"),
     ],
 )
 def test_a_wrong_field_is_pointed_at(deployment, change, pointer):
     problem = assert_refused(deployment, {**SPEC, **change}, 422, "invalid_spec")
-    assert [field["pointer"] for field in problem["errors"]] == [pointer]
+    assert " ".join(field["pointer"] for field in problem["errors"]) == pointer
     assert problem["errors"][0]["message"] in problem["detail"]
+
+
+@pytest.mark.parametrize("wrong", [{"lambdas": {}}, {"labels": []}, {"schedule": [[]]}])
+def test_what_is_expected_is_said_in_words_of_json(deployment, wrong):
+    (field,) = assert_refused(deployment, {**SPEC, **wrong}, 422, "invalid_spec")["errors"]
+    assert re.fullmatch("a JSON (object|array) is expected", field["message"])
+
+
+def test_a_pointer_leads_to_the_place_it_names(deployment):
+    body = {**SPEC, "schedule": [{"pattern": "a", "factor": 1, 'un/~ "usual"': 1}]}
+    (field,) = assert_refused(deployment, body, 422, "invalid_spec")["errors"]
+    place = body
+    for part in unquote(field["pointer"]).removeprefix("#/").split("/"):  # RFC 6901, sections 4 and 6
+        place = place[int(part) if isinstance(place, list) else part.replace("~1", "/").replace("~0", "~")]
+    assert place == 1
+    assert "usual" in field["pointer"]
 
 
 @pytest.mark.parametrize(

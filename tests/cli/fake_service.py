@@ -14,6 +14,7 @@ KEY = {
     "name": "release",
     "scopes": ["read", "submit"],
     "max_jobs": 5,
+    "requests_per_minute": 600,
     "created_at": "2026-11-20T17:00:00Z",
     "expires_at": "2027-01-01T00:00:00Z",
     "revoked_at": None,

@@ -196,13 +196,25 @@ def test_retry_asks_once_and_follows_the_job_where_asked_to(crossfade: Crossfade
 
 def test_secret_of_a_new_key_alone_is_on_stdout(crossfade: Crossfade):
     with FakeService() as service:
-        limits = ("--scope", "read", "--scope", "submit", "--max-jobs", "3", "--expires", "30")
+        limits = (
+            "--scope",
+            "read",
+            "--scope",
+            "submit",
+            "--max-jobs",
+            "3",
+            "--requests-per-minute",
+            "90",
+            "--expires",
+            "30",
+        )
         made = crossfade("keys", "create", "alice", *limits, "--url", service.url)
         usual = crossfade("keys", "create", "bob", "--json", "--url", service.url)
     asked, plain = (each.body for each in service.asked_for("/v1/keys"))
     assert (asked["name"], asked["scopes"], asked["max_jobs"]) == ("alice", ["read", "submit"], 3)
+    assert asked["requests_per_minute"] == 90
     assert 29.9 < (datetime.fromisoformat(asked["expires_at"]) - datetime.now(UTC)).total_seconds() / 86400 < 30.1
-    assert plain == {"name": "bob", "max_jobs": None}
+    assert plain == {"name": "bob", "max_jobs": None, "requests_per_minute": None}
     assert made.stdout == f"{SECRET}\n"
     assert "key alice may read, submit" in made.stderr
     assert json.loads(usual.stdout)["secret"] == SECRET
@@ -212,7 +224,7 @@ def test_keys_are_listed_and_revoked(crossfade: Crossfade):
     with FakeService() as service:
         listed = crossfade("keys", "list", "--url", service.url)
         revoked = crossfade("keys", "revoke", "release", "--url", service.url)
-    assert "release  read, submit  at most 5        2027-01-01T00:00:00" in listed.stdout
+    assert "release  read, submit  at most 5        600/min   2027-01-01T00:00:00" in listed.stdout
     assert revoked.stdout == "key release is revoked\n"
 
 

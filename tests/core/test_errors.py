@@ -49,6 +49,15 @@ def test_what_is_the_users_move_is_never_retried_by_us(error):
     assert not error.retryable
 
 
+@pytest.mark.parametrize("error", CLASSES[1:])
+def test_every_class_says_when_it_happens_and_what_to_do(error):
+    assert "__doc__" in vars(error)
+    meaning, remedy, *_ = error.__doc__.split("\n\n")
+    assert meaning.strip().endswith(".")
+    assert remedy.strip().endswith(".")
+    assert not remedy.strip().startswith("Args:")
+
+
 def test_every_class_is_drawn_in_the_tree_of_the_docstring():
     drawn = re.findall(r"\b[A-Z]\w+", errors.__doc__.partition("Each class states")[0])
     assert {error.__name__ for error in CLASSES} <= set(drawn)

@@ -22,10 +22,10 @@ def keys(engine, clock):
 
 
 def test_secret_finds_its_key_and_no_other_text_does(keys):
-    key, secret = keys.create_key(NewKey("alice", READ, max_jobs=3), "operator")
+    key, secret = keys.create_key(NewKey("alice", READ, max_jobs=3, requests_per_minute=90), "operator")
     other, _ = keys.create_key(NewKey("bob", READ), "operator")
     assert keys.find_key(secret) == key
-    assert (key.name, key.scopes, key.max_jobs) == ("alice", READ, 3)
+    assert (key.name, key.scopes, key.max_jobs, key.requests_per_minute) == ("alice", READ, 3, 90)
     for wrong in ("", secret[:-1], secret + "x", secret.replace(key.id, other.id), secret[:-1] + "\n", "crossfade__"):
         assert keys.find_key(wrong) is None
 

@@ -28,6 +28,9 @@ class KeyRequest(BaseModel):
     max_jobs: int | None = Field(
         default=None, ge=1, le=100_000, description="How many of its jobs may be unfinished at a time."
     )
+    requests_per_minute: int | None = Field(
+        default=None, ge=1, le=1_000_000, description="How many requests it may send; null for the server's own limit."
+    )
     expires_at: AwareDatetime | None = Field(default=None, description="From then on it opens nothing.")
 
 
@@ -37,6 +40,7 @@ class KeyView(View):
     name: str
     scopes: list[Scope]
     max_jobs: int | None
+    requests_per_minute: int | None
     created_at: datetime
     expires_at: datetime | None
     revoked_at: datetime | None
@@ -48,6 +52,7 @@ class KeyView(View):
             name=key.name,
             scopes=sorted(key.scopes),
             max_jobs=key.max_jobs,
+            requests_per_minute=key.requests_per_minute,
             created_at=key.created_at,
             expires_at=key.expires_at,
             revoked_at=key.revoked_at,
@@ -75,7 +80,7 @@ class KeyListView(View):
 )
 def create_key(asked: KeyRequest, adapters: AdaptersDep, caller: Administrator) -> NewKeyView:
     """Make a key and answer its secret, of which the server keeps a digest only."""
-    new = NewKey(asked.name, asked.scopes, asked.max_jobs, asked.expires_at)
+    new = NewKey(asked.name, asked.scopes, asked.max_jobs, asked.requests_per_minute, asked.expires_at)
     key, secret = adapters.keys.create_key(new, caller.name)
     return NewKeyView(**KeyView.of(key).model_dump(), secret=secret)
 

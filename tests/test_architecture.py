@@ -12,6 +12,7 @@ PACKAGES = {
     "services": {
         "crossfade_api",
         "crossfade_cli",
+        "crossfade_client",
         "crossfade_core",
         "crossfade_registries",
         "crossfade_stores",

@@ -41,7 +41,7 @@ from crossfade_cli.terms import (
 from crossfade_core.source_ref import FORMS
 
 if TYPE_CHECKING:
-    from crossfade_cli.client import Client
+    from crossfade_client.client import Client
 
 _PLACES: Final = "a folder, hf://ORG/NAME@REVISION or s3://BUCKET/PREFIX"
 
@@ -242,7 +242,7 @@ def list_jobs(  # noqa: PLR0913, PLR0917 (to typer an option is an argument)
             instruct=instruct,
             destination=destination,
             submitted_by=submitted_by,
-            labels=label or (),
+            labels=read_pairs(label or [], "--label"),
             limit=limit,
             before=before,
             as_json=as_json,
@@ -312,7 +312,7 @@ def revoke_key(
 
 
 def _connect(url: str) -> "Client":
-    from crossfade_cli.client import Client
+    from crossfade_client.client import Client
 
     return Client(url, os.environ.get("CROSSFADE_TOKEN"))
 

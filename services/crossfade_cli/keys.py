@@ -5,9 +5,9 @@ from datetime import UTC, datetime, timedelta
 
 import typer
 
-from crossfade_cli.client import Client
 from crossfade_cli.printing import print_json, print_line
 from crossfade_cli.tables import print_keys
+from crossfade_client.client import Client
 
 
 def create(
@@ -24,12 +24,8 @@ def create(
     Raises:
         CrossfadeError: The service is away or refused.
     """
-    asked: dict[str, object] = {"name": name, "max_jobs": max_jobs}
-    if scopes:
-        asked["scopes"] = list(scopes)
-    if expires_days is not None:
-        asked["expires_at"] = (datetime.now(UTC) + timedelta(days=expires_days)).isoformat()
-    key = client.create_key(asked)
+    expires_at = None if expires_days is None else datetime.now(UTC) + timedelta(days=expires_days)
+    key = client.create_key(name, scopes=scopes or None, max_jobs=max_jobs, expires_at=expires_at)
     if as_json:
         print_json(key.as_json())
         return

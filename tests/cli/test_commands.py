@@ -15,7 +15,7 @@ import pytest
 from crossfade_core.spec import MergeSpec
 from tests.cli.children import wait_for
 from tests.cli.conftest import Crossfade, clean_environment
-from tests.cli.fake_service import DIGEST, JOB_ID, SECRET, FakeService
+from tests.client.fake_service import DIGEST, JOB_ID, SECRET, FakeService
 
 SUBMIT = ("submit", "local://m/base", "local://m/instruct", "--lambda", "0:0.3:0.1", "--destination", "outputs")
 COMMANDS = ("serve", "merge", "inspect", "submit", "watch", "list", "show", "cancel", "retry")

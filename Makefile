@@ -6,7 +6,7 @@ PYTEST := $(BIN)/pytest --numprocesses logical --maxprocesses 4 --dist worksteal
 export VENV
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow lint types imports format check api-without-torch bench bench-registries bench-store
+.PHONY: help demo test test-slow lint types imports format check api-without-torch client-alone bench bench-registries bench-store
 .PHONY: bench-scale demo-pair system-packages swift clean
 
 help: ## List the targets
@@ -40,6 +40,9 @@ format: $(VENV)/.dev ## Format and fix what can be fixed
 
 api-without-torch: ## Prove in a fresh environment that the API needs no torch
 	bash infra/ci/api_without_torch.sh
+
+client-alone: $(VENV)/.dev system-packages ## Prove in a fresh environment that the Python client needs no part of the service
+	PYTHON=$(PYTHON) bash infra/ci/client_alone.sh
 
 bench: $(VENV)/.dev ## Measure a sweep against cp, openssl, a plain loop and mergekit (15 minutes, 30 GB of scratch)
 	@PYTHON=$(PYTHON) bash tests/bench/install_peer.sh

@@ -6,8 +6,8 @@ PYTEST := $(BIN)/pytest --numprocesses logical --maxprocesses 4 --dist worksteal
 export VENV
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow lint types imports format check api-without-torch bench bench-registries bench-store
-.PHONY: bench-api bench-scale docs demo-pair system-packages swift clean
+.PHONY: help demo test test-slow lint types imports format check api-without-torch client-alone bench bench-api
+.PHONY: bench-registries bench-scale bench-store docs demo-pair system-packages swift clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /|/' | column -t -s '|'
@@ -43,6 +43,9 @@ docs: $(VENV)/.dev ## Write the pages of docs that are made of the code
 
 api-without-torch: ## Prove in a fresh environment that the API needs no torch
 	bash infra/ci/api_without_torch.sh
+
+client-alone: $(VENV)/.dev system-packages ## Prove in a fresh environment that the Python client needs no part of the service
+	PYTHON=$(PYTHON) bash infra/ci/client_alone.sh
 
 bench: $(VENV)/.dev system-packages ## Measure a sweep against cp, openssl, a plain loop and mergekit; the API (20 min, 30 GB)
 	@PYTHON=$(PYTHON) bash tests/bench/install_peer.sh

@@ -12,9 +12,11 @@ PACKAGES = {
     "services": {
         "crossfade_api",
         "crossfade_cli",
+        "crossfade_client",
         "crossfade_core",
         "crossfade_registries",
         "crossfade_stores",
+        "crossfade_webhooks",
     },
     "workers": {"crossfade_engine", "crossfade_worker"},
 }

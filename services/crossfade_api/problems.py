@@ -77,7 +77,10 @@ STATUS: Final[dict[type[errors.CrossfadeError], int]] = {
     errors.WebhookUnreachable: 503,
     errors.StoreUnavailable: 503,
     errors.QueueUnavailable: 503,
-    # The command line's own: none is raised here.
+    # The client's and the command line's own: none is raised here.
+    errors.WaitTimedOut: 503,
+    errors.WebhookUnverified: 400,
+    errors.SecretMalformed: 422,
     errors.ProgramMissing: 500,
     errors.Reported: 500,
     errors.ServiceUnreachable: 503,

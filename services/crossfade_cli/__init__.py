@@ -1,1 +1,1 @@
-"""The `crossfade` command: a client of the REST API, the service in one command, and merges without a service."""
+"""The `crossfade` command: the client at a prompt, the service in one command, and merges without a service."""

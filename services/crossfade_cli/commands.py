@@ -41,7 +41,7 @@ from crossfade_cli.terms import (
 from crossfade_core.source_ref import FORMS
 
 if TYPE_CHECKING:
-    from crossfade_cli.client import Client
+    from crossfade_client.client import Client
 
 _PLACES: Final = "a folder, hf://ORG/NAME@REVISION or s3://BUCKET/PREFIX"
 
@@ -227,7 +227,7 @@ def list_jobs(  # noqa: PLR0913, PLR0917 (to typer an option is an argument)
     submitted_by: Annotated[str | None, typer.Option(metavar="NAME", help="Only jobs of this key.")] = None,
     label: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="Only jobs with this label.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 20,
-    before: Annotated[str | None, typer.Option(metavar="ID", help="Only jobs older than this one.")] = None,
+    page: Annotated[str | None, typer.Option(metavar="TOKEN", help="The page after one; it told the token.")] = None,
     url: Url = DEFAULT_URL,
     as_json: Json = False,
 ) -> None:
@@ -242,9 +242,9 @@ def list_jobs(  # noqa: PLR0913, PLR0917 (to typer an option is an argument)
             instruct=instruct,
             destination=destination,
             submitted_by=submitted_by,
-            labels=label or (),
+            labels=read_pairs(label or [], "--label"),
             limit=limit,
-            before=before,
+            page=page,
             as_json=as_json,
         )
 
@@ -316,7 +316,7 @@ def revoke_key(
 
 
 def _connect(url: str) -> "Client":
-    from crossfade_cli.client import Client
+    from crossfade_client.client import Client
 
     return Client(url, os.environ.get("CROSSFADE_TOKEN"))
 

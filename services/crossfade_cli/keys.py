@@ -6,9 +6,9 @@ from datetime import UTC, datetime, timedelta
 
 import typer
 
-from crossfade_cli.client import Client
 from crossfade_cli.printing import print_json, print_line
 from crossfade_cli.tables import print_keys
+from crossfade_client.client import Client
 
 
 @dataclass(frozen=True)
@@ -26,16 +26,14 @@ def create(client: Client, name: str, *, scopes: Sequence[str] | None, limits: K
     Raises:
         CrossfadeError: The service is away or refused.
     """
-    asked: dict[str, object] = {
-        "name": name,
-        "max_jobs": limits.max_jobs,
-        "requests_per_minute": limits.requests_per_minute,
-    }
-    if scopes:
-        asked["scopes"] = list(scopes)
-    if limits.expires_days is not None:
-        asked["expires_at"] = (datetime.now(UTC) + timedelta(days=limits.expires_days)).isoformat()
-    key = client.create_key(asked)
+    expires_days = limits.expires_days
+    key = client.create_key(
+        name,
+        scopes=scopes or None,
+        max_jobs=limits.max_jobs,
+        requests_per_minute=limits.requests_per_minute,
+        expires_at=None if expires_days is None else datetime.now(UTC) + timedelta(days=expires_days),
+    )
     if as_json:
         print_json(key.as_json())
         return

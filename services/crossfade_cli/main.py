@@ -12,7 +12,7 @@ try:
 except ModuleNotFoundError:
     sys.exit("crossfade: the command line is not installed: pip install 'crossfade[cli]'")
 
-from crossfade_cli import commands
+from crossfade_cli import commands, webhook_commands
 from crossfade_core.errors import CrossfadeError
 
 _SUBMIT = "crossfade submit local://models/base local://models/instruct"
@@ -65,6 +65,16 @@ _KEY_COMMANDS: dict[str, tuple[Callable[..., None], tuple[str, ...]]] = {
     "revoke": (commands.revoke_key, ("crossfade keys revoke release",)),
 }
 """Those of `crossfade keys`."""
+_WEBHOOK_COMMANDS: dict[str, tuple[Callable[..., None], tuple[str, ...]]] = {
+    "listen": (
+        webhook_commands.listen,
+        (
+            "CROSSFADE_WEBHOOK_SECRET=whsec_… crossfade webhooks listen --port 9000 --job ID --timeout 3600",
+            "crossfade webhooks listen --secret-env RELEASE_SECRET --port 9000 --count 1",
+        ),
+    ),
+}
+"""Those of `crossfade webhooks`."""
 
 
 def build() -> typer.Typer:
@@ -75,6 +85,9 @@ def build() -> typer.Typer:
     keys = typer.Typer(rich_markup_mode=None, help="Manage a service's API keys.", no_args_is_help=True)
     _add(keys, _KEY_COMMANDS)
     app.add_typer(keys, name="keys")
+    webhooks = typer.Typer(rich_markup_mode=None, help="Be told of jobs by webhooks.", no_args_is_help=True)
+    _add(webhooks, _WEBHOOK_COMMANDS)
+    app.add_typer(webhooks, name="webhooks")
     return app
 
 

@@ -1,19 +1,15 @@
 """The commands that talk to a service about its jobs: submit, watch, list, show, cancel, retry."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from typing import Unpack
 
 import typer
 
-from crossfade_cli.client import Client
 from crossfade_cli.printing import print_json, print_line, print_warnings
 from crossfade_cli.progress import open_progress
 from crossfade_cli.tables import print_job, print_jobs, print_outputs, rows_of_job
-from crossfade_cli.views import JobView
-from crossfade_cli.watch import Watch
-from crossfade_core.errors import Reported
-from crossfade_core.job import JobState
-
-_CANCELS = (JobState.CANCELLED, JobState.CANCELLING)
+from crossfade_client.client import Client, JobFilter
+from crossfade_client.views import JobView
 
 
 def submit(
@@ -24,7 +20,7 @@ def submit(
     Raises:
         CrossfadeError: The service is away or refused, or the watched job did not succeed.
     """
-    job = client.submit(spec, idempotency_key)
+    job = client.submit(spec, idempotency_key=idempotency_key)
     told = "makes the same already; --fresh makes it again" if job.reused else "submitted"
     _follow(client, job, told, is_watched=is_watched, as_json=as_json)
 
@@ -36,30 +32,28 @@ def watch(client: Client, job_id: str, *, as_json: bool) -> None:
         CrossfadeError: The service is away or refused, or the job did not succeed.
     """
     with open_progress(is_quiet=as_json) as show:
-        job = Watch(client, job_id, show).until_end()
+        job = client.wait(job_id, on_progress=show)
     if as_json:
         print_json(job.as_json())
     else:
         print_outputs(rows_of_job(job))
         print_warnings(_warnings(job))
-    _require_success(job)
+    job.require_success()
 
 
-def list_jobs(
-    client: Client, *, limit: int, before: str | None, labels: Sequence[str], as_json: bool, **only: str | None
-) -> None:
-    """Print a page of jobs, newest first; `only` as for `Client.list_jobs`.
+def list_jobs(client: Client, *, limit: int, page: str | None, as_json: bool, **wanted: Unpack[JobFilter]) -> None:
+    """Print a page of jobs, newest first; `wanted` as for `Client.list_jobs`.
 
     Raises:
         CrossfadeError: The service is away or refused.
     """
-    page = client.list_jobs(limit=limit, before=before, label=labels, **only)
+    found = client.list_jobs(limit=limit, page=page, **wanted)
     if as_json:
-        print_json(page.as_json())
+        print_json(found.as_json())
         return
-    print_jobs(page.items)
-    if page.next:
-        print_line(f"there are more: --before {page.next}")
+    print_jobs(found.items)
+    if found.next:
+        print_line(f"there are more: --page {found.next}")
 
 
 def show(client: Client, job_id: str, *, as_json: bool) -> None:
@@ -74,8 +68,8 @@ def show(client: Client, job_id: str, *, as_json: bool) -> None:
     else:
         print_job(job)
         print_warnings(_warnings(job))
-    if job.state in (JobState.FAILED, JobState.PARTIALLY_SUCCEEDED, JobState.CANCELLED):
-        _require_success(job)
+    if job.has_ended:
+        job.require_success()
 
 
 def cancel(client: Client, job_id: str, *, as_json: bool) -> None:
@@ -113,17 +107,3 @@ def _follow(client: Client, job: JobView, told: str, *, is_watched: bool, as_jso
 
 def _warnings(job: JobView) -> dict[str, tuple[str, ...]]:
     return {output.name: output.warnings for output in job.outputs}
-
-
-def _require_success(job: JobView) -> None:
-    if job.state == JobState.SUCCEEDED:
-        return
-    if job.error is not None:
-        raise Reported(f"job {job.id} {_ended(job)}: {job.error.message}", job.error.as_json())
-    failed = [f"λ = {output.lam!r}: {output.error.message}" for output in job.outputs if output.error]
-    message = "; ".join([f"job {job.id} {_ended(job)}", *failed])
-    raise Reported(message, {"code": job.state.lower(), "message": message})
-
-
-def _ended(job: JobView) -> str:
-    return "was cancelled" if job.state in _CANCELS else f"ended {job.state}"

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
@@ -13,7 +14,8 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from crossfade_cli.views import JobView, KeyView
+    from crossfade_client.key_views import KeyView
+    from crossfade_client.views import JobView
 
 _WIDTH_ELSEWHERE = 10_000
 _SHORT_DIGEST = 12
@@ -63,7 +65,8 @@ def rows_of_job(job: "JobView") -> list[OutputRow]:
     rows = []
     for output in job.outputs:
         files = [file.as_json() for file in output.files]
-        found = rows_of_output(output.lam, output.uri, files, output.figures) if output.uri else []
+        figures = output.figures.as_json() if output.figures else None
+        found = rows_of_output(output.lam, output.uri, files, figures) if output.uri else []
         why = f": {output.error.message}" if output.error else ""
         rows += found or [OutputRow(output.lam, f"{output.name} ({output.state.lower()}{why})")]
     return rows
@@ -96,9 +99,9 @@ def print_jobs(jobs: Sequence["JobView"], console: Console | None = None) -> Non
     for job in jobs:
         far = job.progress
         done = f"{100 * far.bytes_done // far.bytes_total}%" if far.bytes_total else ""
-        lambdas = str(len(job.spec.get("lambdas", ())))
+        lambdas = str(len(job.spec.lambdas))
         instruct = Text(_instruct(job), overflow="fold")
-        table.add_row(Text(job.id, overflow="fold"), job.state, done, lambdas, job.created_at[:19], instruct)
+        table.add_row(Text(job.id, overflow="fold"), job.state, done, lambdas, _second(job.created_at), instruct)
     (console or stdout_console()).print(table)
 
 
@@ -108,8 +111,8 @@ def print_job(job: "JobView", console: Console | None = None) -> None:
     far = job.progress
     facts = {
         "job": job.id,
-        "state": f"{job.state}, {job.phase}" if job.phase else job.state,
-        "base": job.spec.get("base", ""),
+        "state": f"{job.state}, {job.phase}",
+        "base": job.spec.base,
         "instruct": _instruct(job),
         "done": f"{decimal(far.bytes_done)} of {decimal(far.bytes_total)}",
         "error": job.error.message if job.error else "",
@@ -126,18 +129,19 @@ def print_keys(keys: Sequence["KeyView"], console: Console | None = None) -> Non
     for key in keys:
         limit = "any number" if key.max_jobs is None else f"at most {key.max_jobs}"
         rate = "" if key.requests_per_minute is None else f"{key.requests_per_minute}/min"
-        times = [(when or "")[:19] for when in (key.expires_at, key.revoked_at)]
+        times = ["" if when is None else _second(when) for when in (key.expires_at, key.revoked_at)]
         table.add_row(key.name, ", ".join(key.scopes), limit, rate, *times)
     (console or stdout_console()).print(table)
 
 
 def _instruct(job: "JobView") -> str:
     """Return the instruct side: a source, or a difference of two."""
-    match job.spec.get("instruct", ""):
-        case {"delta_of": [tuned, origin]}:
-            return f"{tuned} − {origin}"
-        case instruct:
-            return str(instruct)
+    instruct = job.spec.instruct
+    return instruct if isinstance(instruct, str) else " − ".join(instruct.delta_of)
+
+
+def _second(when: datetime) -> str:
+    return when.isoformat()[:19]
 
 
 def new_table(*columns: str) -> Table:

@@ -41,6 +41,7 @@
     ├── KeyNotFound, KeyNameTaken, ScopeMissing
     ├── WebhookNotFound, WebhookRefused, WebhookUnreachable
     ├── StoreUnavailable, QueueUnavailable, ProgramMissing
+    ├── WaitTimedOut, WebhookUnverified, SecretMalformed                    the client's own
     └── Reported, ServiceUnreachable, ProcessFailed, StateDirInUse      the command line's own
 
 Each class states a stable `code`, whether trying again can help (`retryable`) and whose move it is (`blame`). HTTP
@@ -797,7 +798,7 @@ class WebhookUnreachable(CrossfadeError):
 
     code = "webhook_unreachable"
     retryable = True
-    blame: ClassVar[Blame] = "user"
+    blame: ClassVar[Blame] = "upstream"
 
 
 class StoreUnavailable(CrossfadeError):
@@ -835,6 +836,8 @@ class Reported(CrossfadeError):
 
     Look up that code; `unexpected_answer` is an answer that is none of crossfade's: check `--url`.
 
+    `code`, `blame` and `retryable` are the reported error's own, where the record states them.
+
     Args:
         record: What `CrossfadeError.as_record` returned over there, or a problem+json body.
     """
@@ -844,6 +847,8 @@ class Reported(CrossfadeError):
     def __init__(self, message: str, record: Mapping[str, object]) -> None:
         super().__init__(message)
         self.record = dict(record)
+        # What every other class states of itself, this one learns.
+        vars(self).update({name: record[name] for name in ("code", "blame", "retryable") if name in record})
 
     def as_record(self) -> dict[str, object]:
         """Return the record as it was reported."""
@@ -859,6 +864,27 @@ class ServiceUnreachable(CrossfadeError):
     code = "service_unreachable"
     retryable = True
     blame: ClassVar[Blame] = "upstream"
+
+
+class WaitTimedOut(CrossfadeError):
+    """What was waited for did not come about in the time given; it may still. Wait again, or longer."""
+
+    code = "wait_timed_out"
+    retryable = True
+
+
+class WebhookUnverified(CrossfadeError):
+    """A message was not signed with the webhook's secret, is older than five minutes, or is no message of ours."""
+
+    code = "webhook_unverified"
+    blame: ClassVar[Blame] = "upstream"
+
+
+class SecretMalformed(CrossfadeError):
+    """A webhook's secret is not of the form `whsec_<base64>`; it is shown once, when the webhook is made."""
+
+    code = "secret_malformed"
+    blame: ClassVar[Blame] = "user"
 
 
 class ProcessFailed(CrossfadeError):

@@ -15,11 +15,12 @@ import pytest
 from crossfade_core.spec import MergeSpec
 from tests.cli.children import wait_for
 from tests.cli.conftest import Crossfade, clean_environment
-from tests.cli.fake_service import DIGEST, JOB_ID, SECRET, FakeService
+from tests.client.fake_service import DIGEST, JOB_ID, SECRET, FakeService
 
 SUBMIT = ("submit", "local://m/base", "local://m/instruct", "--lambda", "0:0.3:0.1", "--destination", "outputs")
 COMMANDS = ("serve", "merge", "inspect", "submit", "watch", "list", "show", "cancel", "retry")
 KEY_COMMANDS = ("create", "list", "revoke")
+WEBHOOK_COMMANDS = ("listen",)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -36,10 +37,17 @@ def test_every_command_about_keys_has_a_help_with_examples(crossfade: Crossfade,
     assert f"crossfade keys {command}" in ended.stdout.partition("Examples:")[2]
 
 
+@pytest.mark.parametrize("command", WEBHOOK_COMMANDS)
+def test_every_command_about_webhooks_has_a_help_with_examples(crossfade: Crossfade, command: str):
+    ended = crossfade("webhooks", command, "--help")
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert f"crossfade webhooks {command}" in ended.stdout.partition("Examples:")[2]
+
+
 def test_without_a_command_there_is_help_that_names_them_all(crossfade: Crossfade):
     ended = crossfade()
     assert ended.returncode == 0
-    assert all(f"\n  {command} " in ended.stdout for command in (*COMMANDS, "keys"))
+    assert all(f"\n  {command} " in ended.stdout for command in (*COMMANDS, "keys", "webhooks"))
 
 
 def test_the_version_is_the_distributions(crossfade: Crossfade):

@@ -7,8 +7,8 @@ import pytest
 from rich.console import Console
 
 from crossfade_cli.tables import OutputRow, print_job, print_jobs, print_outputs, rows_of_job, rows_of_output
-from crossfade_cli.views import JobView
-from tests.cli.fake_service import DIGEST, FakeService
+from crossfade_client.views import JobView
+from tests.client.fake_service import DIGEST, SPEC, FakeService
 
 ROWS = [OutputRow(0.1, "/srv/a-long-folder-name/instruct-pad-0.1/model.safetensors", 2_000_000, DIGEST)]
 
@@ -41,7 +41,7 @@ def test_the_realised_strength_stands_beside_the_requested_one_where_it_is_known
 
 
 def test_a_chain_is_shown_as_a_difference(capsys: pytest.CaptureFixture[str]):
-    service = FakeService(spec={"lambdas": [0.5], "instruct": {"delta_of": ["local://m/a", "local://m/b"]}})
+    service = FakeService(spec={**SPEC, "instruct": {"delta_of": ["local://m/a", "local://m/b"]}})
     job = JobView.model_validate(service.job())
     print_jobs([job])
     print_job(job)

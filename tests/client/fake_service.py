@@ -2,14 +2,17 @@
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import MappingProxyType
 from typing import Any, Self
+from urllib.parse import parse_qs, urlsplit
 
 DIGEST = "ab" * 32
 JOB_ID = "job-1"
 SECRET = "crossfade_0123456789abcdef_" + "s" * 43
+SPEC = {"base": "local://m/base", "instruct": "local://m/instruct", "lambdas": [0.5], "destination": "outputs"}
 KEY = {
     "name": "release",
     "scopes": ["read", "submit"],
@@ -29,6 +32,7 @@ class Asked:
     path: str
     headers: dict[str, str]
     body: Any = None
+    query: dict[str, list[str]] = field(default_factory=dict)
 
 
 @dataclass
@@ -37,6 +41,9 @@ class FakeService:
 
     Attributes:
         refusal: Answered, (status, problem), to the next `refusals_left` calls; to all of them where that is None.
+        refusal_headers: Of that answer.
+        lost_answers: To so many calls the connection breaks before the answer.
+        page_count: So many pages of one job each are listed.
         broken_streams: So many event streams break off after one stored event.
         has_streams: Whether event streams are answered at all.
         is_endless: Whether the job stays where it is until the service stops.
@@ -48,6 +55,9 @@ class FakeService:
 
     refusal: tuple[int, dict[str, Any]] | None = None
     refusals_left: int | None = None
+    refusal_headers: dict[str, str] = field(default_factory=dict)
+    lost_answers: int = 0
+    page_count: int = 1
     broken_streams: int = 0
     has_streams: bool = True
     is_endless: bool = False
@@ -57,7 +67,7 @@ class FakeService:
     is_reused: bool = False
     warnings: tuple[str, ...] = ()
     asked: list[Asked] = field(default_factory=list)
-    spec: dict[str, Any] = field(default_factory=lambda: {"lambdas": [0.5], "instruct": "local://m/instruct"})
+    spec: dict[str, Any] = field(default_factory=lambda: dict(SPEC))
     has_ended: bool = False
 
     def __enter__(self) -> Self:
@@ -90,6 +100,7 @@ class FakeService:
         """Return the JobView; the Nth look at it may be the one that finds it ended."""
         self.polls_to_end -= 1
         self.has_ended |= self.polls_to_end <= 0
+        path = f"/v1/merges/{JOB_ID}"
         is_published = self.has_ended and self.ending == "SUCCEEDED"
         files = [
             {"name": "config.json", "size_bytes": 10, "sha256": "cd" * 32},
@@ -101,7 +112,9 @@ class FakeService:
             "state": self.ending if self.has_ended else "RUNNING",
             "phase": "done" if self.has_ended else "merging",
             "spec": self.spec,
+            "spec_digest": f"sha256:{DIGEST}",
             "created_at": "2026-11-20T17:00:00Z",
+            "updated_at": "2026-11-20T17:00:01.250000Z",
             "reused": self.is_reused,
             "progress": {"bytes_done": 300 if self.has_ended else 150, "bytes_total": 300},
             "outputs": [
@@ -116,11 +129,12 @@ class FakeService:
                 | (self._told() if is_published and self.warnings else {})
             ],
             "error": self.error if self.has_ended else None,
+            "links": {"self": path, "events": f"{path}/events", "cancel": f"{path}/cancel", "retry": f"{path}/retry"},
             "later_field": "kept",
         }
 
     def _told(self) -> dict[str, Any]:
-        return {"figures": {"requested": 0.5, "realised": 0.4321}, "warnings": list(self.warnings)}
+        return {"figures": {"method": "exact", "requested": 0.5, "realised": 0.4321}, "warnings": list(self.warnings)}
 
     def events(self, after: int) -> Iterator[tuple[int | None, str, dict[str, Any]]]:
         """Yield (id, type, data) behind the event `after`."""
@@ -160,17 +174,26 @@ class _Handler(BaseHTTPRequestHandler):
         length = int(self.headers.get("Content-Length") or 0)
         body = json.loads(self.rfile.read(length)) if length else None
         path = self.path.partition("?")[0]
-        self.server.service.asked.append(Asked(method, path, dict(self.headers), body))
-        if self.server.service.refusal and self.server.service.refusals_left != 0:
+        query = parse_qs(urlsplit(self.path).query)
+        self.server.service.asked.append(Asked(method, path, dict(self.headers), body, query))
+        if self.server.service.lost_answers:
+            self.server.service.lost_answers -= 1
+            self.close_connection = True
+        elif self.server.service.refusal and self.server.service.refusals_left != 0:
             self.server.service.refusals_left = (
                 self.server.service.refusals_left and self.server.service.refusals_left - 1
             )
-            self._send(*self.server.service.refusal, kind="application/problem+json")
-        elif (method, path) == ("POST", "/v1/merges"):
+            headers = self.server.service.refusal_headers
+            self._send(*self.server.service.refusal, kind="application/problem+json", headers=headers)
+        else:
+            self._route(method, path, body)
+
+    def _route(self, method: str, path: str, body: Any) -> None:
+        if (method, path) == ("POST", "/v1/merges"):
             self.server.service.spec = body
             self._send(202, self.server.service.job())
         elif (method, path) == ("GET", "/v1/merges"):
-            self._send(200, {"items": [self.server.service.job()], "next": None})
+            self._page()
         elif path == f"/v1/merges/{JOB_ID}/events":
             self._stream()
         elif path == "/v1/keys" and method == "POST":
@@ -179,15 +202,39 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(200, {"items": [KEY]})
         elif (method, path) == ("DELETE", "/v1/keys/release"):
             self._send(200, {**KEY, "revoked_at": "2026-11-21T00:00:00Z"})
-        elif path in (f"/v1/merges/{JOB_ID}", f"/v1/merges/{JOB_ID}/cancel", f"/v1/merges/{JOB_ID}/retry"):
+        elif (method, path) == ("GET", f"/v1/merges/{JOB_ID}"):
+            self._show()
+        elif path in (f"/v1/merges/{JOB_ID}/cancel", f"/v1/merges/{JOB_ID}/retry"):
             self._send(200, self.server.service.job())
         else:
             problem = {"code": "job_not_found", "detail": "there is no such job", "retryable": False}
             self._send(404, problem, kind="application/problem+json")
 
-    def _send(self, status: int, body: dict[str, Any], kind: str = "application/json") -> None:
+    def _page(self) -> None:
+        number = int(parse_qs(urlsplit(self.path).query).get("page", ["1"])[0])
+        is_last = number == self.server.service.page_count
+        self._send(200, {"items": [self.server.service.job()], "next": None if is_last else str(number + 1)})
+
+    def _show(self) -> None:
+        job = self.server.service.job()
+        tag = f'W/"{job["progress"]["bytes_done"]}"'
+        if self.headers.get("If-None-Match") == tag:
+            self.send_response(304)
+            self.end_headers()
+        else:
+            self._send(200, job, headers={"ETag": tag})
+
+    def _send(
+        self,
+        status: int,
+        body: dict[str, Any],
+        kind: str = "application/json",
+        headers: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         data = json.dumps(body).encode()
         self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()

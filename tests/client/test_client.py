@@ -1,10 +1,11 @@
 """The client of the REST API against a real HTTP server."""
 
+from datetime import UTC, datetime
+
 import pytest
 
-from crossfade_cli.client import Client
-from crossfade_core.errors import Reported, ServiceUnreachable
-from tests.cli.fake_service import JOB_ID, FakeService
+from crossfade_client import Client, MergeSpec, Reported, ServiceUnreachable
+from tests.client.fake_service import JOB_ID, SECRET, FakeService
 
 SPEC = {"base": "local://m/base", "instruct": "local://m/instruct", "lambdas": [0.3], "destination": "outputs"}
 
@@ -53,8 +54,8 @@ def test_a_problem_becomes_an_error_with_its_fields():
     ):
         client.submit(SPEC)
     assert caught.value.message == "the spec is not valid; /lambdas/0: λ must be finite"
-    assert caught.value.as_record()["code"] == "invalid_spec"
-    assert caught.value.as_record()["blame"] == "user"
+    assert (caught.value.code, caught.value.blame, caught.value.retryable) == ("invalid_spec", "user", False)
+    assert caught.value.as_record()["errors"] == problem["errors"]
 
 
 def test_a_refused_token_is_told_with_the_variable_to_set():
@@ -103,3 +104,43 @@ def test_events_are_asked_for_behind_the_last_one_seen():
 def test_a_stream_that_breaks_off_is_an_error_and_not_an_end():
     with FakeService(broken_streams=1) as service, Client(service.url) as client, pytest.raises(ServiceUnreachable):
         list(client.events(JOB_ID))
+
+
+def test_a_spec_of_the_core_is_sent_as_it_was_written():
+    spec = MergeSpec(base="local://m/base", instruct="local://m/instruct", lambdas=(0.3,), destination="outputs")
+    with FakeService() as service, Client(service.url) as client:
+        client.submit(spec, idempotency_key="release-7")
+    (asked,) = service.asked
+    assert (asked.body, asked.headers["Idempotency-Key"]) == (SPEC, "release-7")
+
+
+def test_jobs_are_listed_by_all_that_is_wanted_of_them():
+    with FakeService() as service, Client(service.url) as client:
+        client.list_jobs(limit=7, page="1", state="RUNNING", base=None, labels={"team": "eval", "run": "a=b"})
+    assert service.asked[0].query == {
+        "limit": ["7"],
+        "page": ["1"],
+        "state": ["RUNNING"],
+        "label": ["team=eval", "run=a=b"],
+    }
+
+
+def test_all_jobs_are_listed_page_by_page_as_they_are_needed():
+    with FakeService(page_count=3) as service, Client(service.url) as client:
+        jobs = client.jobs(labels={"team": "eval"})
+        assert [next(jobs).id, len(service.asked)] == [JOB_ID, 1]
+        assert len(list(jobs)) == 2
+    assert [asked.query.get("page") for asked in service.asked] == [None, ["2"], ["3"]]
+    assert {asked.query["label"][0] for asked in service.asked} == {"team=eval"}
+
+
+def test_keys_are_made_listed_and_revoked():
+    expires_at = datetime(2027, 1, 1, tzinfo=UTC)
+    with FakeService() as service, Client(service.url) as client:
+        made = client.create_key("release", scopes=["read"], max_jobs=5, expires_at=expires_at)
+        (listed,) = client.list_keys().items
+        revoked = client.revoke_key("release")
+    expected = {"name": "release", "scopes": ["read"], "max_jobs": 5, "expires_at": "2027-01-01T00:00:00+00:00"}
+    assert service.asked[0].body == expected
+    assert (made.secret, listed.expires_at) == (SECRET, expires_at)
+    assert revoked.revoked_at == datetime(2026, 11, 21, tzinfo=UTC)

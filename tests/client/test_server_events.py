@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crossfade_cli.server_events import ServerEvent, read_events
+from crossfade_client.server_events import ServerEvent, read_events
 
 STREAM = (
     ": a comment\n\n"

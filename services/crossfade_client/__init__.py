@@ -1,0 +1,54 @@
+"""A typed client of a crossfade service, for release scripts and notebooks: `pip install 'crossfade[client]'`.
+
+Everything named here is stable; the modules behind it are not. Errors are those of `crossfade_core.errors`: whatever a
+call raises is a `CrossfadeError` with a stable `code`, whose move it is (`blame`) and whether the same call can succeed
+later (`retryable`).
+"""
+
+from crossfade_client.client import Client, JobFilter
+from crossfade_client.key_views import KeyList, KeyView, NewKeyView
+from crossfade_client.server_events import ServerEvent
+from crossfade_client.spec_view import SpecView
+from crossfade_client.views import ErrorView, FiguresView, JobPage, JobView, OutputFile, OutputView, PlanView, Progress
+from crossfade_client.webhook_receiver import Receiver
+from crossfade_client.webhooks import WebhookMessage, verify
+from crossfade_core.errors import (
+    CrossfadeError,
+    Reported,
+    SecretMalformed,
+    ServiceUnreachable,
+    WaitTimedOut,
+    WebhookUnverified,
+)
+from crossfade_core.job import JobState, OutputState
+from crossfade_core.spec import MergeSpec
+
+__all__ = [
+    "Client",
+    "CrossfadeError",
+    "ErrorView",
+    "FiguresView",
+    "JobFilter",
+    "JobPage",
+    "JobState",
+    "JobView",
+    "KeyList",
+    "KeyView",
+    "MergeSpec",
+    "NewKeyView",
+    "OutputFile",
+    "OutputState",
+    "OutputView",
+    "PlanView",
+    "Progress",
+    "Receiver",
+    "Reported",
+    "SecretMalformed",
+    "ServerEvent",
+    "ServiceUnreachable",
+    "SpecView",
+    "WaitTimedOut",
+    "WebhookMessage",
+    "WebhookUnverified",
+    "verify",
+]

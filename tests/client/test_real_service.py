@@ -1,0 +1,108 @@
+"""The client against the service itself: every call of it, over real HTTP."""
+
+import logging
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from crossfade_client import Client, JobState, MergeSpec, Reported, WaitTimedOut
+from crossfade_core.job import Phase
+from tests.api.conftest import SPEC
+from tests.client.conftest import TOKEN, RealService
+
+
+@pytest.fixture
+def client(real_service: RealService) -> Iterator[Client]:
+    with Client(real_service.url, TOKEN) as client:
+        yield client
+
+
+def test_a_job_is_submitted_shown_and_listed_with_every_field_typed(client: Client):
+    before = datetime.now(UTC)
+    job = client.submit(MergeSpec.model_validate({**SPEC, "labels": {"team": "eval"}}))
+    assert client.get(job.id) == job
+    assert (job.state, job.spec.lambdas, job.spec.labels) == (JobState.QUEUED, (0.0, 0.5), {"team": "eval"})
+    assert before - timedelta(seconds=1) < job.created_at < datetime.now(UTC) + timedelta(seconds=1)
+    assert [output.lam for output in job.outputs] == [0.0, 0.5]
+    assert list(client.jobs(labels={"team": "eval"}, state=JobState.QUEUED)) == [job]
+    assert list(client.jobs(labels={"team": "other"})) == []
+
+
+def test_all_pages_are_listed(client: Client):
+    made = [client.submit({**SPEC, "output_name": f"{number}-{{lambda}}"}).id for number in range(5)]
+    page = client.list_jobs(limit=2)
+    assert (len(page.items), page.next is None) == (2, False)
+    assert [job.id for job in page.items] + [job.id for job in client.list_jobs(page=page.next).items] == made[::-1]
+    assert [job.id for job in client.jobs()] == made[::-1]
+
+
+def test_the_same_key_gets_the_same_job(client: Client):
+    fresh = {**SPEC, "fresh": True}
+    first, again = (client.submit(fresh, idempotency_key="release-7") for _ in range(2))
+    assert again.id == first.id
+    with pytest.raises(Reported) as caught:
+        client.submit({**fresh, "lambdas": [0.3]}, idempotency_key="release-7")
+    assert (caught.value.code, caught.value.blame) == ("idempotency_mismatch", "user")
+
+
+def test_a_job_is_waited_for_to_its_end(client: Client, real_service: RealService):
+    job = client.submit(SPEC)
+    shown = []
+    end = threading.Timer(0.5, real_service.succeed, (job.id,))
+    end.start()
+    ended = client.wait(job.id, timeout_seconds=60, on_progress=shown.append)
+    end.join()
+    assert ended.require_success().plan.tensors == 2
+    assert [output.files[0].sha256 for output in ended.outputs] == ["ab" * 32] * 2
+    assert (shown[-1].bytes_done, shown[-1].units_total) == (500, 1)
+    assert ended.finished_at > ended.created_at
+
+
+def test_events_are_streamed_from_any_of_them_on(client: Client, real_service: RealService):
+    job = client.submit(SPEC)
+    real_service.succeed(job.id)
+    events = list(client.events(job.id))
+    stored = [event for event in events if event.id]
+    assert (stored[0].type, stored[-1].type) == ("job.queued", "job.succeeded")
+    assert [event.id for event in client.events(job.id, stored[1].id) if event.id] == [e.id for e in stored[2:]]
+
+
+def test_a_job_that_has_not_changed_is_not_sent_again(client: Client, caplog: pytest.LogCaptureFixture):
+    job = client.submit(SPEC)
+    caplog.set_level(logging.INFO, "httpx")
+    with pytest.raises(WaitTimedOut):
+        client.wait(job.id, timeout_seconds=1)
+    answers = [record.getMessage().rpartition("HTTP/1.1 ")[2] for record in caplog.records if record.name == "httpx"]
+    assert answers[0] == '200 OK"'
+    assert set(answers[1:]) == {'304 Not Modified"'}
+
+
+def test_a_job_is_cancelled_and_a_failed_one_retried(client: Client, real_service: RealService):
+    job = client.submit(SPEC)
+    assert client.cancel(job.id).state is JobState.CANCELLED
+    with pytest.raises(Reported) as caught:
+        client.retry(job.id)
+    assert caught.value.code == "illegal_transition"
+    failed = real_service.begin(client.submit({**SPEC, "fresh": True}).id)
+    error = {"code": "disk_full", "message": "full", "blame": "service", "retryable": True, "details": {}}
+    real_service.store.move_job(failed, JobState.FAILED, phase=Phase.DONE, error=error)
+    with pytest.raises(Reported, match="full") as caught:
+        client.wait(failed).require_success()
+    assert (caught.value.code, caught.value.retryable) == ("disk_full", True)
+    assert client.retry(failed).state is JobState.QUEUED
+
+
+def test_keys_are_made_used_and_revoked(client: Client, real_service: RealService):
+    made = client.create_key("release", scopes=["read"], expires_at=datetime.now(UTC) + timedelta(days=1))
+    with Client(real_service.url, made.secret) as reader:
+        assert reader.list_jobs().items == ()
+        with pytest.raises(Reported) as caught:
+            reader.submit(SPEC)
+        assert caught.value.code == "scope_missing"
+        assert [key.name for key in client.list_keys().items] == ["release"]
+        assert client.revoke_key("release").revoked_at is not None
+        with pytest.raises(Reported) as caught:
+            reader.list_jobs()
+    assert caught.value.code == "unauthorized"

@@ -2,18 +2,22 @@
 
 from collections.abc import Sequence
 from datetime import timedelta
+from typing import Final
 
 from sqlalchemy import ColumnElement, ScalarSelect, and_, case, exists, func, or_, select
 from sqlalchemy.orm import aliased
 
 from crossfade_core.errors import StoreUnavailable
 from crossfade_core.job import Event, Job, JobId, JobState, Output, Progress, Unit, UnitId, UnitState
-from crossfade_core.ports import JobFilter
+from crossfade_core.ports import JobFilter, Throughput
 from crossfade_stores.job_rows import find_job
 from crossfade_stores.job_submissions import UNFINISHED
 from crossfade_stores.schema import expected_revision, stored_revision
 from crossfade_stores.tables import EventRow, JobRow, OutputRow, UnitRow
 from crossfade_stores.transactions import StoreSide
+
+_LOOKED_AT_JOBS: Final = 200
+_MEASURED_JOBS: Final = 20
 
 
 class JobQueries(StoreSide):
@@ -67,6 +71,20 @@ class JobQueries(StoreSide):
             find_job(session, job_id)
             row = session.execute(select(*sums).where(UnitRow.job_id == job_id)).one()
             return Progress(*(int(value or 0) for value in row))
+
+    def throughput(self, destination: str) -> Throughput | None:
+        """Add up what the newest jobs that succeeded wrote, and how long they took."""
+        seen = (JobRow.id, JobRow.merging_at, JobRow.finished_at, JobRow.spec["destination"].as_string())
+        # A retry sets `started_at` anew, and `merging_at` stays.
+        measured = (JobRow.state == JobState.SUCCEEDED, JobRow.merging_at >= JobRow.started_at)
+        newest = select(*seen).where(*measured).order_by(JobRow.id.desc()).limit(_LOOKED_AT_JOBS)
+        with self._transactions.read() as session:
+            found = session.execute(newest).all()
+            alike = [row for row in found if row[3] == destination] or found
+            chosen = {job_id: (ended - began).total_seconds() for job_id, began, ended, _ in alike[:_MEASURED_JOBS]}
+            total = select(func.sum(UnitRow.bytes_total)).where(UnitRow.job_id.in_(chosen))
+            written_bytes, seconds = int(session.scalar(total) or 0), sum(chosen.values())
+        return Throughput(len(chosen), written_bytes, seconds) if written_bytes > 0 and seconds > 0 else None
 
     def more_urgent_unit(self, unit_id: UnitId) -> UnitId | None:
         """Return a unit of another job to begin before this one, or None."""

@@ -12,9 +12,10 @@ from crossfade_api.auth import AccessGate, bearer_scheme
 from crossfade_api.dependencies import Adapters
 from crossfade_api.limits import BodyLimit
 from crossfade_api.problems import correct_openapi, install_problems
-from crossfade_api.routes import events, health, keys, merges
+from crossfade_api.routes import events, health, keys, merges, plans
 from crossfade_api.settings import ApiSettings
 from crossfade_registries.config import Registries
+from crossfade_registries.header_cache import HeaderCache
 from crossfade_stores.clock import SystemClock
 from crossfade_stores.engine import create_store_engine
 from crossfade_stores.job_store import SqlJobStore
@@ -30,6 +31,7 @@ One job reads both once and publishes one checkpoint for every λ. Errors are pr
 """
 TAGS: Final = [
     {"name": "merges", "description": "Jobs: submit, show, list, cancel, retry."},
+    {"name": "plans", "description": "What a submission would do, and whether it would be accepted."},
     {"name": "events", "description": "A job's history and progress, as server-sent events."},
     {"name": "keys", "description": "Who may call; for administrators."},
     {"name": "health", "description": "For probes; no key."},
@@ -55,6 +57,7 @@ def open_adapters(settings: ApiSettings) -> Iterator[Adapters]:
             open_source=registries.open_source,
             open_sink=registries.open_sink,
             check_user=registries.check_user,
+            header_cache=HeaderCache(settings.header_cache_bytes),
             clock=clock,
         )
 
@@ -88,6 +91,7 @@ def create_app(settings: ApiSettings | None = None, opener: AdapterOpener = open
     )
     app.state.stopping = threading.Event()
     app.include_router(merges.router, dependencies=[Security(bearer_scheme)])
+    app.include_router(plans.router, dependencies=[Security(bearer_scheme)])
     app.include_router(events.router, dependencies=[Security(bearer_scheme)])
     app.include_router(keys.router, dependencies=[Security(bearer_scheme)])
     app.include_router(health.router)

@@ -9,7 +9,7 @@ import httpx
 from pydantic import BaseModel, ValidationError
 
 from crossfade_cli.server_events import ServerEvent, read_events
-from crossfade_cli.views import JobPage, JobView, KeyList, KeyView
+from crossfade_cli.views import JobPage, JobView, KeyList, KeyView, PlanReport
 from crossfade_core.errors import Reported, ServiceUnreachable
 
 _CONNECT_SECONDS = 5.0
@@ -66,6 +66,15 @@ class Client:
         """
         headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
         return self._call("POST", "/v1/merges", JobView, body=spec, headers=headers)
+
+    def plan(self, spec: Mapping[str, object]) -> PlanReport:
+        """Return what a submission of `spec` would do, and everything it would be refused for; nothing is stored.
+
+        Raises:
+            Reported: Nothing can be planned: the spec is malformed, or a source cannot be read.
+            ServiceUnreachable: No service answers.
+        """
+        return self._call("POST", "/v1/plans", PlanReport, body=spec)
 
     def get(self, job_id: str) -> JobView:
         """Return a job as it stands.

@@ -169,12 +169,18 @@ def submit(  # noqa: PLR0913, PLR0917 (to typer an option is an argument)
     idempotency_key: Annotated[
         str | None, typer.Option(metavar="TEXT", help="Sent again with the same job within a day, it gets that job.")
     ] = None,
+    is_dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show the plan and what would be refused, and stop.")
+    ] = False,
     is_watched: Watched = False,
     url: Url = DEFAULT_URL,
     as_json: Json = False,
 ) -> None:
     """Submit a merge job to a service."""
     from crossfade_cli import remote
+
+    if is_dry_run and (is_watched or idempotency_key):
+        raise typer.BadParameter("submits nothing: leave out --watch and --idempotency-key", param_hint="--dry-run")
 
     terms = read_terms(
         schedule=schedule, rules=rule, policies=policy, rounding=rounding, seed=seed, statistics=statistics
@@ -197,6 +203,9 @@ def submit(  # noqa: PLR0913, PLR0917 (to typer an option is an argument)
         **terms,
     )
     with _connect(url) as client:
+        if is_dry_run:
+            remote.plan(client, spec, as_json=as_json)
+            return
         remote.submit(client, spec, idempotency_key=idempotency_key, is_watched=is_watched, as_json=as_json)
 
 

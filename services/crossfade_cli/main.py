@@ -42,6 +42,7 @@ _COMMANDS: dict[str, tuple[Callable[..., None], tuple[str, ...]]] = {
         commands.submit,
         (
             f"{_SUBMIT} --lambda 0:1:0.1 --destination outputs --watch",
+            f"{_SUBMIT} --lambda 0:1:0.1 --destination outputs --dry-run",
             f"{_SUBMIT} --lambda 0.7 --destination outputs --label team=eval --json",
             f"{_SUBMIT} --lambda 0.1 --destination outputs --rounding stochastic --policy one_sided=copy",
         ),

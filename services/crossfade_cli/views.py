@@ -87,3 +87,56 @@ class KeyList(_View):
     """All keys, by name."""
 
     items: tuple[KeyView, ...]
+
+
+class PlannedException(_View):
+    """One tensor that is not plainly interpolated."""
+
+    tensor: str
+    action: str
+    reason: str
+
+
+class PlannedOutput(_View):
+    """One output of a dry run."""
+
+    lam: float = Field(alias="lambda")
+    name: str
+
+
+class Estimate(_View):
+    """How long a job may take."""
+
+    seconds: float
+    rate_bytes_per_second: float
+    measured_jobs: int
+
+
+class Obstacle(_View):
+    """One thing a submission would be refused for."""
+
+    code: str
+    message: str
+    details: dict[str, Any] = {}
+
+
+class PlanReport(_View):
+    """What a submission would do."""
+
+    accepted: bool
+    obstacles: tuple[Obstacle, ...]
+    job: str | None = None
+    sources: dict[str, str]
+    tensors: int
+    actions: dict[str, int]
+    out_dtypes: dict[str, int]
+    shards: tuple[dict[str, Any], ...]
+    notes: tuple[str, ...] = ()
+    exceptions: tuple[PlannedException, ...]
+    exception_count: int
+    outputs: tuple[PlannedOutput, ...]
+    read_bytes: int
+    write_bytes_per_output: int
+    write_bytes: int
+    scratch_bytes: int | None = None
+    estimate: Estimate | None = None

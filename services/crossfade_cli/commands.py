@@ -209,6 +209,25 @@ def submit(  # noqa: PLR0913, PLR0917 (to typer an option is an argument)
         remote.submit(client, spec, idempotency_key=idempotency_key, is_watched=is_watched, as_json=as_json)
 
 
+def fetch(
+    uri: Annotated[
+        str, typer.Argument(metavar="URI", help="As the job shows it: file:///PATH, s3://… or hf://ORG/NAME@COMMIT.")
+    ],
+    out: Annotated[Path, typer.Argument(metavar="DIR", help="The folder that is to appear.")],
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an output that is there.")] = False,
+    lineage_sha256: Annotated[
+        str | None, typer.Option(metavar="HEX", help="What lineage.json must be, as the job shows it.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Get a published output with your own credentials, every file verified; goes on where it was cut off."""
+    from crossfade_cli import fetch as fetching
+
+    fetching.fetch(
+        uri, Path(os.path.normpath(out.absolute())), overwrite=overwrite, lineage_sha256=lineage_sha256, as_json=as_json
+    )
+
+
 def inspect(
     paths: Annotated[list[Path], typer.Argument(metavar="PATH", help="An output's folder, or a folder of outputs.")],
     tensors: Annotated[int, typer.Option(min=0, metavar="N", help="List the N tensors that stray most.")] = 0,

@@ -14,10 +14,11 @@ from crossfade_api.limits import BodyLimit
 from crossfade_api.openapi import correct_openapi
 from crossfade_api.problems import install_problems
 from crossfade_api.rate_limits import RateLimit
-from crossfade_api.routes import audit, events, health, keys, merges, problems, webhooks
+from crossfade_api.routes import audit, events, health, keys, merges, plans, problems, webhooks
 from crossfade_api.settings import ApiSettings
 from crossfade_api.webhook_secrets import WebhookSecrets
 from crossfade_registries.config import Registries
+from crossfade_registries.header_cache import HeaderCache
 from crossfade_stores.audit_log import SqlAuditLog
 from crossfade_stores.clock import SystemClock
 from crossfade_stores.engine import create_store_engine
@@ -35,6 +36,7 @@ One job reads both once and publishes one checkpoint for every λ. Errors are pr
 """
 TAGS: Final = [
     {"name": "merges", "description": "Jobs: submit, show, list, cancel, retry."},
+    {"name": "plans", "description": "What a submission would do, and whether it would be accepted."},
     {"name": "events", "description": "A job's log, as a list or as server-sent events."},
     {"name": "webhooks", "description": "Be told instead of asking: signed messages after Standard Webhooks."},
     {"name": "keys", "description": "Who may call; for administrators."},
@@ -66,6 +68,7 @@ def open_adapters(settings: ApiSettings) -> Iterator[Adapters]:
             open_source=registries.open_source,
             open_sink=registries.open_sink,
             check_user=registries.check_user,
+            header_cache=HeaderCache(settings.header_cache_bytes),
             clock=clock,
         )
 
@@ -99,7 +102,7 @@ def create_app(settings: ApiSettings | None = None, opener: AdapterOpener = open
     )
     app.state.stopping = threading.Event()
     app.include_router(merges.router, dependencies=[Security(bearer_scheme)])
-    for guarded in (events.streams, events.router, webhooks.router, keys.router, audit.router):
+    for guarded in (plans.router, events.streams, events.router, webhooks.router, keys.router, audit.router):
         app.include_router(guarded, dependencies=[Security(bearer_scheme)])
     app.include_router(problems.router)
     app.include_router(health.router)

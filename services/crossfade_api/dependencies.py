@@ -17,6 +17,7 @@ from crossfade_core.messages import TaskName
 from crossfade_core.ports import Clock, JobStore, KeyStore, OpenSink, OpenSource, TaskQueue
 from crossfade_core.spec import MergeSpec
 from crossfade_core.webhook_store import WebhookStore
+from crossfade_registries.header_cache import HeaderCache
 
 JOB_ID_PATTERN: Final = r"^[A-Za-z0-9_-]{1,64}$"
 
@@ -43,6 +44,7 @@ class Adapters:
     open_source: OpenSource
     open_sink: OpenSink
     check_user: Callable[[str, str], None]
+    header_cache: HeaderCache
     clock: Clock
 
     def check_caller(self, caller: Caller, spec: MergeSpec) -> None:

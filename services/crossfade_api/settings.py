@@ -33,6 +33,12 @@ class ApiSettings(RegistrySettings, WebhookSettings, BaseSettings):
     broker_url: BrokerUrl = Field(description="Where messages go: redis://… or redis+socket:///path?virtual_host=0")
     api_host: str = Field(default="127.0.0.1", min_length=1, description="Address to listen on.")
     api_port: int = Field(default=8000, ge=1, le=65535, description="TCP port to listen on.")
+    header_cache_bytes: int = Field(
+        default=256 << 20,
+        ge=0,
+        description="Memory for the headers and tokenizers of checkpoints planned before; a tensor is about 0.6 kB, a "
+        "token 0.13 kB. 0 reads them anew each time.",
+    )
     api_token: Token | None = Field(
         default=None, description="Bearer token that every /v1 call must carry; may be unset on loopback only."
     )

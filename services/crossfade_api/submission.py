@@ -13,7 +13,6 @@ from crossfade_core.errors import AlreadyUnderWay, StoreUnavailable
 from crossfade_core.job import Job, JobId, JobState, Output
 from crossfade_core.keys import Caller
 from crossfade_core.messages import PLAN
-from crossfade_core.plan import MergePlan
 from crossfade_core.ports import IdempotentRequest, StagedFile, Submission
 from crossfade_core.spec import MergeSpec, body_digest
 from crossfade_registries.acceptance import check_outputs
@@ -78,12 +77,13 @@ def submit_job(
         StoreUnavailable: The database is away; nothing was stored.
     """
     adapters.check_caller(caller, spec)
-    sourced = plan_spec(spec, adapters.open_source)
+    sourced = plan_spec(spec, adapters.open_source, adapters.header_cache)
     digest = merge_digest(spec, sourced)
-    twin = adapters.store.find_merge(digest) if spec.is_made_once else None
-    if twin is not None and _stands(twin, adapters):
+    twin = standing_job(spec, digest, adapters)
+    if twin is not None:
         return _reused(twin, request, adapters)
-    _check_outputs(spec, sourced.plan, adapters)
+    probe = probe_id()
+    check_outputs(adapters.open_sink(spec, probe), spec.output_names(probe), sourced.plan)
     try:
         job = adapters.store.create_job(spec, Submission(caller.name, digest, request))
     except AlreadyUnderWay as error:  # submitted twice at the same moment
@@ -91,6 +91,25 @@ def submit_job(
     log.info("job.accepted", job_id=job.id, lambdas=len(spec.lambdas), read_bytes=sourced.plan.read_bytes)
     adapters.send(PLAN, job.id)
     return Accepted(job)
+
+
+def standing_job(spec: MergeSpec, digest: str, adapters: Adapters) -> Job | None:
+    """Return the job that makes what the spec would make, or has made it and its outputs stand; None where none does.
+
+    Raises:
+        SinkError: Its destination is away, or no longer configured.
+        StoreUnavailable: The database is away.
+    """
+    twin = adapters.store.find_merge(digest) if spec.is_made_once else None
+    return twin if twin is not None and _stands(twin, adapters) else None
+
+
+def probe_id() -> JobId:
+    """Return a job id to look for free names with, before the store gives the real one.
+
+    A random one is as free wherever {job} stands in the template.
+    """
+    return JobId(uuid.uuid4().hex)
 
 
 def _reused(job: Job, request: IdempotentRequest | None, adapters: Adapters) -> Accepted:
@@ -111,9 +130,3 @@ def _stands(job: Job, adapters: Adapters) -> bool:
 
 def _staged_files(output: Output) -> dict[str, StagedFile]:
     return {name: StagedFile(**facts) for name, facts in output.files.items()}
-
-
-def _check_outputs(spec: MergeSpec, plan: MergePlan, adapters: Adapters) -> None:
-    # The store gives the real id later; a random one is as free wherever {job} stands in the template.
-    probe = JobId(uuid.uuid4().hex)
-    check_outputs(adapters.open_sink(spec, probe), spec.output_names(probe), plan)

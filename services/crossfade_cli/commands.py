@@ -169,12 +169,18 @@ def submit(  # noqa: PLR0913, PLR0917 (to typer an option is an argument)
     idempotency_key: Annotated[
         str | None, typer.Option(metavar="TEXT", help="Sent again with the same job within a day, it gets that job.")
     ] = None,
+    is_dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show the plan and what would be refused, and stop.")
+    ] = False,
     is_watched: Watched = False,
     url: Url = DEFAULT_URL,
     as_json: Json = False,
 ) -> None:
     """Submit a merge job to a service."""
     from crossfade_cli import remote
+
+    if is_dry_run and (is_watched or idempotency_key):
+        raise typer.BadParameter("submits nothing: leave out --watch and --idempotency-key", param_hint="--dry-run")
 
     terms = read_terms(
         schedule=schedule, rules=rule, policies=policy, rounding=rounding, seed=seed, statistics=statistics
@@ -197,7 +203,29 @@ def submit(  # noqa: PLR0913, PLR0917 (to typer an option is an argument)
         **terms,
     )
     with _connect(url) as client:
+        if is_dry_run:
+            remote.plan(client, spec, as_json=as_json)
+            return
         remote.submit(client, spec, idempotency_key=idempotency_key, is_watched=is_watched, as_json=as_json)
+
+
+def fetch(
+    uri: Annotated[
+        str, typer.Argument(metavar="URI", help="As the job shows it: file:///PATH, s3://… or hf://ORG/NAME@COMMIT.")
+    ],
+    out: Annotated[Path, typer.Argument(metavar="DIR", help="The folder that is to appear.")],
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an output that is there.")] = False,
+    lineage_sha256: Annotated[
+        str | None, typer.Option(metavar="HEX", help="What lineage.json must be, as the job shows it.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Get a published output with your own credentials, every file verified; goes on where it was cut off."""
+    from crossfade_cli import fetch as fetching
+
+    fetching.fetch(
+        uri, Path(os.path.normpath(out.absolute())), overwrite=overwrite, lineage_sha256=lineage_sha256, as_json=as_json
+    )
 
 
 def inspect(

@@ -1,23 +1,16 @@
 """`crossfade merge`: the merge without a service, by a process of the worker package that speaks JSON lines."""
 
-import json
-import os
-import signal
-import subprocess
-import sys
-import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.util import find_spec
-from typing import IO, Any, Self
+from typing import Any
 
+from crossfade_cli.json_process import JsonProcess
 from crossfade_cli.printing import print_json, print_warnings
 from crossfade_cli.progress import Show, open_progress
-from crossfade_core.errors import ProcessFailed, ProgramMissing, Reported
+from crossfade_core.errors import ProgramMissing, Reported
 
 _MODULE = "crossfade_worker.local_merge"
-_CLEANUP_SECONDS = 15.0
-_LAST_WORDS_BYTES = 4096
 
 
 @dataclass(frozen=True)
@@ -44,12 +37,10 @@ class LocalResult:
         return {"plan": self.plan, "exceptions": self.exceptions, "outputs": self.outputs, **self.figures}
 
 
-class MergeProcess:
-    """The merging process; a context manager that leaves no process behind.
+class MergeProcess(JsonProcess):
+    """The merging process.
 
     It is started by the constructor, before there is a job to give it: it needs its first second or two to load torch.
-    It has a session of its own, so that Ctrl-C reaches it only through us, once; when we are killed, it ends at the
-    next line it cannot write.
 
     Args:
         argv: Arguments of this Python interpreter.
@@ -61,38 +52,7 @@ class MergeProcess:
     def __init__(self, argv: tuple[str, ...] = ("-m", _MODULE)) -> None:
         if find_spec("torch") is None:
             raise ProgramMissing("`crossfade merge` computes on this machine: pip install 'crossfade[worker]'")
-        self._stderr: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 (lives as long as the process)
-        self._process = subprocess.Popen(
-            [sys.executable, *argv],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._stderr,
-            start_new_session=True,
-            text=True,
-            encoding="utf-8",
-        )
-
-    @property
-    def pid(self) -> int:
-        """The process's id."""
-        return self._process.pid
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Interrupt the process if it still runs, give it 15 s to remove what it staged, then kill it."""
-        try:
-            if self._process.poll() is None:
-                self._process.send_signal(signal.SIGINT)
-                self._process.wait(_CLEANUP_SECONDS)
-        except (subprocess.TimeoutExpired, KeyboardInterrupt):
-            self._process.kill()
-        finally:
-            self._process.wait()
-            for stream in (self._process.stdin, self._process.stdout, self._stderr):
-                if stream is not None:
-                    stream.close()
+        super().__init__(argv, "the merge")
 
     def run(self, job: Mapping[str, object], show: Show) -> LocalResult:
         """Give the process its job and follow it to its end.
@@ -102,7 +62,7 @@ class MergeProcess:
             ProcessFailed: The process ended without a word.
         """
         result = LocalResult()
-        for event in self._events(job):
+        for event in self.events(job):
             match event["event"]:
                 case "plan":
                     result.plan, result.exceptions = event["summary"], event.get("exceptions", [])
@@ -112,32 +72,7 @@ class MergeProcess:
                     result.outputs.append({name: value for name, value in event.items() if name != "event"})
                 case "done":
                     result.figures = {name: value for name, value in event.items() if name != "event"}
-                case "error":
-                    raise Reported(event["error"]["message"], event["error"])
-        code = self._process.wait()
-        if code != 0 or not result.figures:
-            from crossfade_cli.processes import describe_exit
-
-            raise ProcessFailed(f"the merge ended with {describe_exit(code)}: {self._last_words()}")
         return result
-
-    def _events(self, job: Mapping[str, object]) -> Iterator[dict[str, Any]]:
-        stdin, stdout = self._process.stdin, self._process.stdout
-        if stdin is None or stdout is None:
-            raise AssertionError("unreachable: both are pipes")
-        try:
-            with stdin:
-                json.dump(job, stdin)
-        except BrokenPipeError:
-            pass  # it is gone already; why, its exit and last words tell
-        for line in stdout:
-            yield _event(line)
-
-    def _last_words(self) -> str:
-        size = self._stderr.seek(0, os.SEEK_END)
-        self._stderr.seek(max(0, size - _LAST_WORDS_BYTES))
-        lines = self._stderr.read().decode(errors="replace").strip().splitlines()
-        return lines[-1] if lines else "it said nothing"
 
 
 def merge(process: MergeProcess, job: Mapping[str, object], *, as_json: bool) -> None:
@@ -188,13 +123,3 @@ def _print_outputs(result: LocalResult) -> None:
     ]
     print_outputs([row for of_output in rows for row in of_output])
     print_warnings({output["name"]: output.get("warnings", ()) for output in result.outputs})
-
-
-def _event(line: str) -> dict[str, Any]:
-    try:
-        event = json.loads(line)
-    except ValueError:
-        event = None
-    if not isinstance(event, dict) or "event" not in event:
-        raise ProcessFailed(f"the merge said {line[:200]!r} where an event in JSON was expected")
-    return event

@@ -30,6 +30,13 @@ _COMMANDS: dict[str, tuple[Callable[..., None], tuple[str, ...]]] = {
             "crossfade merge ./new-base ./chat --minus ./old-base --skip '*embed*' --lambda 1 --out ./merged",
         ),
     ),
+    "fetch": (
+        commands.fetch,
+        (
+            "crossfade fetch s3://models/sweeps/instruct-pad-0.5 ./model",
+            f"crossfade fetch hf://acme/instruct-pad-0.5@{'0f6c5d1d' * 5} ./model --overwrite",
+        ),
+    ),
     "inspect": (
         commands.inspect,
         (
@@ -42,6 +49,7 @@ _COMMANDS: dict[str, tuple[Callable[..., None], tuple[str, ...]]] = {
         commands.submit,
         (
             f"{_SUBMIT} --lambda 0:1:0.1 --destination outputs --watch",
+            f"{_SUBMIT} --lambda 0:1:0.1 --destination outputs --dry-run",
             f"{_SUBMIT} --lambda 0.7 --destination outputs --label team=eval --json",
             f"{_SUBMIT} --lambda 0.1 --destination outputs --rounding stochastic --policy one_sided=copy",
         ),

@@ -12,14 +12,19 @@ from crossfade_cli.tables import new_table, stdout_console
 
 
 def print_plan(
-    summary: Mapping[str, Any], exceptions: Sequence[Mapping[str, str]], console: Console | None = None
+    summary: Mapping[str, Any],
+    exceptions: Sequence[Mapping[str, str]],
+    console: Console | None = None,
+    *,
+    exception_count: int | None = None,
 ) -> None:
     """Print a plan.
 
     Args:
         summary: `MergePlan.summary()`.
-        exceptions: `MergePlan.exceptions()`.
+        exceptions: `MergePlan.exceptions()`, or the first of them.
         console: Where to; stdout unless given.
+        exception_count: How many there are where `exceptions` are not all.
     """
     console = console or stdout_console()
     facts = {
@@ -35,14 +40,17 @@ def print_plan(
         console.print(Text(plain(f"note:     {note}")))
     if exceptions:
         console.print()
-        print_exceptions(exceptions, console)
+        print_exceptions(exceptions, console, exception_count)
     else:
         console.print("every tensor is plainly interpolated")
 
 
-def print_exceptions(exceptions: Sequence[Mapping[str, str]], console: Console) -> None:
-    """Print {tensor, action, reason} of every tensor that is not plainly interpolated."""
-    console.print(count_exceptions(len(exceptions)))
+def print_exceptions(
+    exceptions: Sequence[Mapping[str, str]], console: Console, exception_count: int | None = None
+) -> None:
+    """Print {tensor, action, reason} of every tensor that is not plainly interpolated, or of the first of so many."""
+    count = len(exceptions) if exception_count is None else exception_count
+    console.print(count_exceptions(count) + (f"; the first {len(exceptions)}:" if count > len(exceptions) else ""))
     table = new_table("tensor", "action", "reason")
     for exception in exceptions:
         table.add_row(*(Text(plain(exception[key]), overflow="fold") for key in ("tensor", "action", "reason")))

@@ -64,23 +64,23 @@ class Pace:
         return rate, (bytes_total - bytes_done) / rate
 
 
-def open_progress(*, is_quiet: bool) -> contextlib.AbstractContextManager[Show]:
+def open_progress(*, is_quiet: bool, verb: str = "merging") -> contextlib.AbstractContextManager[Show]:
     """Return what shows progress: on a terminal a bar, elsewhere lines, nothing when `is_quiet`."""
     if is_quiet:
         return contextlib.nullcontext(lambda far: None)
     from rich.console import Console
 
     console = Console(stderr=True, highlight=False, markup=False)
-    return show_bar(console) if console.is_terminal else show_lines(console)
+    return show_bar(console, verb) if console.is_terminal else show_lines(console, verb)
 
 
 @contextlib.contextmanager
-def show_bar(console: "Console") -> Iterator[Show]:
+def show_bar(console: "Console", verb: str = "merging") -> Iterator[Show]:
     """Show one live bar with percent, rate and time left."""
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
     pace = Pace()
-    columns = (TextColumn("merging"), BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[pace]}"))
+    columns = (TextColumn(verb), BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[pace]}"))
     with Progress(*columns, console=console) as progress:
         task = progress.add_task("", total=None, pace="")
 
@@ -92,7 +92,7 @@ def show_bar(console: "Console") -> Iterator[Show]:
 
 
 @contextlib.contextmanager
-def show_lines(console: "Console") -> Iterator[Show]:
+def show_lines(console: "Console", verb: str = "merging") -> Iterator[Show]:
     """Print a line for each tenth of the way."""
     pace = Pace()
     printed = -_LINE_EVERY_PERCENT
@@ -103,6 +103,6 @@ def show_lines(console: "Console") -> Iterator[Show]:
         percent = 100 * far.bytes_done // far.bytes_total if far.bytes_total else 0
         if far.bytes_total and percent // _LINE_EVERY_PERCENT > printed // _LINE_EVERY_PERCENT:
             printed = percent
-            console.print(f"merging {percent:3d}% {described}".rstrip())
+            console.print(f"{verb} {percent:3d}% {described}".rstrip())
 
     yield show

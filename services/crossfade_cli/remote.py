@@ -25,6 +25,25 @@ def submit(
     _follow(client, job, told, is_watched=is_watched, as_json=as_json)
 
 
+def plan(client: Client, spec: Mapping[str, object], *, as_json: bool) -> None:
+    """Print what a submission would do, and exit 1 where it would be refused.
+
+    Raises:
+        CrossfadeError: The service is away, or nothing can be planned.
+        typer.Exit: It would be refused.
+    """
+    report = client.plan(spec)
+    if as_json:
+        print_json(report.as_json())
+    else:
+        from crossfade_cli.plan_report import print_report
+
+        print_report(report)
+    if not report.accepted:
+        print_line(f"crossfade: a submission would be refused: {len(report.obstacles)} obstacle(s)")
+        raise typer.Exit(1)
+
+
 def watch(client: Client, job_id: str, *, as_json: bool) -> None:
     """Show a job's progress until it ends, then its outputs.
 

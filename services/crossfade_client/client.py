@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 from crossfade_client.connection import Connection, Request
 from crossfade_client.key_views import KeyList, KeyView, NewKeyView
+from crossfade_client.plan_views import PlanReport
 from crossfade_client.server_events import ServerEvent
 from crossfade_client.views import JobPage, JobView, Progress
 from crossfade_client.watch import ABSENCE_SECONDS, Watch
@@ -78,9 +79,17 @@ class Client:
             Reported: The service refused it: malformed, unreadable sources, tensors that do not pair, output exists.
             ServiceUnreachable: No service answers.
         """
-        body = spec.model_dump(mode="json", exclude_unset=True) if isinstance(spec, MergeSpec) else spec
         headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
-        return self._connection.call(Request("POST", "/v1/merges", body=body, headers=headers), JobView)
+        return self._connection.call(Request("POST", "/v1/merges", body=_body(spec), headers=headers), JobView)
+
+    def plan(self, spec: MergeSpec | Mapping[str, object]) -> PlanReport:
+        """Return what a submission of `spec` would do, and everything it would be refused for; nothing is stored.
+
+        Raises:
+            Reported: Nothing can be planned: the spec is malformed, or a source cannot be read.
+            ServiceUnreachable: No service answers.
+        """
+        return self._connection.call(Request("POST", "/v1/plans", body=_body(spec)), PlanReport)
 
     def get(self, job_id: str) -> JobView:
         """Return a job as it stands.
@@ -225,6 +234,10 @@ class Client:
             ServiceUnreachable: No service answers.
         """
         return self._connection.call(Request("DELETE", f"/v1/keys/{quote(name, safe='')}"), KeyView)
+
+
+def _body(spec: MergeSpec | Mapping[str, object]) -> Mapping[str, object]:
+    return spec.model_dump(mode="json", exclude_unset=True) if isinstance(spec, MergeSpec) else spec
 
 
 def _path(job_id: str) -> str:

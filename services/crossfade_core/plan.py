@@ -239,14 +239,20 @@ class MergePlan:
         Raises:
             PlanRefused: Some tensor cannot be paired; names the first 20 with their reasons.
         """
+        refusal = self.refusal()
+        if refusal is not None:
+            raise refusal
+
+    def refusal(self, named: int = _NAMED_REFUSALS) -> PlanRefused | None:
+        """Return why the plan is of no use, with the reasons of the first `named` tensors; None where it is of use."""
         if not self.refusals:
-            return
-        named = [{"tensor": row.name, "reason": row.reason} for row in self.refusals[:_NAMED_REFUSALS]]
-        first = "; ".join(f"{item['tensor']}: {item['reason']}" for item in named[:3])
+            return None
+        told = [{"tensor": row.name, "reason": row.reason} for row in self.refusals[:named]]
+        first = "; ".join(f"{item['tensor']}: {item['reason']}" for item in told[:3])
         more = f"; and {len(self.refusals) - 3} more" if len(self.refusals) > 3 else ""
-        raise PlanRefused(
+        return PlanRefused(
             f"{len(self.refusals)} tensor(s) cannot be merged: {first}{more}",
-            refusals=named,
+            refusals=told,
             count=len(self.refusals),
         )
 

@@ -115,6 +115,9 @@ class Sink(Protocol):
             ScratchTooSmall: They pass through local scratch, and its disk is too full for the units under way at once.
         """
 
+    def scratch_bytes(self, file_bytes: int, files: int) -> int:
+        """Return what `check_room` holds against the free room of local scratch; 0 where nothing passes through it."""
+
     def create_file(self, name: str, file: str, size_bytes: int) -> FileWriter:
         """Begin (again) the staged file `file` of output `name`; visible to nobody, not even as staged, until finished.
 
@@ -242,6 +245,21 @@ class NewKey:
     expires_at: datetime | None = None
 
 
+@dataclass(frozen=True)
+class Throughput:
+    """What jobs have measured: bytes of their outputs, and the time from their plan to their end.
+
+    Attributes:
+        jobs: How many.
+        written_bytes: Of shards, over all λ of all of them.
+        seconds: Over all of them; above 0.
+    """
+
+    jobs: int
+    written_bytes: int
+    seconds: float
+
+
 class JobStore(Protocol):
     """The truth about jobs. Every method is one transaction; every change of state also appends an event.
 
@@ -277,6 +295,20 @@ class JobStore(Protocol):
 
     def find_merge(self, merge_digest: str) -> Job | None:
         """Return the newest job of a merge digest that is QUEUED, RUNNING or SUCCEEDED."""
+
+    def check_limit(self, name: str | None) -> None:
+        """See whether the key of that name may have one more unfinished job at this moment; `create_job` sees again.
+
+        Raises:
+            QueueLimitReached: It may not.
+        """
+
+    def throughput(self, destination: str) -> Throughput | None:
+        """Return what the newest SUCCEEDED jobs measured, twenty at most; None where there is none.
+
+        They are jobs of the destination where any of the newest 200 is; jobs that were retried are left out, since
+        they have waited for somebody in between.
+        """
 
     def get_job(self, job_id: JobId) -> Job: ...
 

@@ -10,13 +10,9 @@ from crossfade_core.adapter import ADAPTER_CONFIG, ADAPTER_FILE, read_adapter
 from crossfade_core.adapter_config import MERGE_FIRST
 from crossfade_core.checkpoint import (
     INDEX_FILE,
-    LENGTH_BYTES,
     CheckpointLayout,
-    ShardHeader,
     build_layout,
     checkpoint_files,
-    header_length,
-    parse_header,
     parse_index,
 )
 from crossfade_core.errors import (
@@ -27,16 +23,17 @@ from crossfade_core.errors import (
     SourceChanged,
 )
 from crossfade_core.lineage import COMPANION_FILES
-from crossfade_core.model_config import is_tied, read_config
+from crossfade_core.model_config import CONFIG_FILE, is_tied, read_config
 from crossfade_core.parents import AdapterSide, Chain, Checkpoint, Tuned, layouts_of
 from crossfade_core.plan import MergePlan
 from crossfade_core.planning import plan_merge
 from crossfade_core.ports import FileInfo, OpenSource, Source
 from crossfade_core.quantisation import read_values
 from crossfade_core.spec import MergeSpec, Role, json_digest, spec_digest
-from crossfade_core.vocabulary import TOKENIZER_FILES, read_vocabulary, tokenizer_files
+from crossfade_core.vocabulary import TOKENIZER_FILES, tokenizer_files
+from crossfade_registries.header_cache import HeaderCache
+from crossfade_registries.opened import Opened, read_file, read_header
 
-CONFIG_FILE: Final = "config.json"
 MODEL_FILES: Final = frozenset(
     {CONFIG_FILE, "generation_config.json", "preprocessor_config.json", "processor_config.json"}
 )
@@ -65,38 +62,45 @@ class SourcedPlan:
     uris: Mapping[Role, str]
 
 
-@dataclass(frozen=True)
-class _Opened:
-    """A source with the list of its files."""
-
-    source: Source
-    files: Mapping[str, FileInfo]
-
-    @property
-    def is_adapter(self) -> bool:
-        """Whether the folder is an adapter's, which may hold a copy of the model's config but none of its weights."""
-        weights = {name for name in self.files if name.endswith(".safetensors")}
-        return ADAPTER_CONFIG in self.files and (weights == {ADAPTER_FILE} or CONFIG_FILE not in self.files)
-
-
-def plan_spec(spec: MergeSpec, open_source: OpenSource) -> SourcedPlan:
-    """Plan a merge from headers and small files alone, and see that what is copied along can be read.
+def plan_spec(spec: MergeSpec, open_source: OpenSource, cache: HeaderCache | None = None) -> SourcedPlan:
+    """Plan a merge as `draft_plan` does, and let only a plan without refusals pass.
 
     Raises:
         SourceError: A source, or a file of it that the job needs, is not there or cannot be read.
         CheckpointError: A source is malformed; the message begins with its URI.
         PlanRefused: The parents do not pair.
     """
+    sourced = draft_plan(spec, open_source, cache)
+    sourced.plan.require_accepted()
+    return sourced
+
+
+def draft_plan(spec: MergeSpec, open_source: OpenSource, cache: HeaderCache | None = None) -> SourcedPlan:
+    """Plan a merge from headers and small files alone, and see that what is copied along can be read.
+
+    Args:
+        spec: What the user asked for.
+        open_source: How to reach the sources.
+        cache: Of what earlier plans read; none unless given.
+
+    Returns:
+        The plan. Tensors that cannot be paired are in its `refusals`.
+
+    Raises:
+        SourceError: A source, or a file of it that the job needs, is not there or cannot be read.
+        CheckpointError: A source is malformed; the message begins with its URI.
+        PlanRefused: The tokenizers conflict, the schedule does not decide every tensor, or a format is not read.
+    """
+    cache = cache or HeaderCache(0)
     with open_sources(spec.sources, open_source) as sources:
-        opened = {role: _Opened(source, source.files()) for role, source in sources.items()}
+        opened = {role: Opened(source, source.files(), cache) for role, source in sources.items()}
         _check_adapters(opened)
         base = _checkpoint(opened["base"], opened["instruct"])
         tuned = _tuned(opened, base)
         plan = plan_merge(spec, base, tuned)
-        plan.require_accepted()
         companions = tuple(_companions(spec, opened))
         for role, info in companions:
-            opened[role].source.read_into(info.name, 0, memoryview(bytearray()))  # better refused now than afterwards
+            opened[role].check_readable(info.name)  # better refused now than afterwards
         uris = {role: source.uri for role, source in sources.items()}
     layouts = layouts_of(base, tuned)
     pinned = {
@@ -149,19 +153,8 @@ def read_layout(source: Source, files: Mapping[str, FileInfo]) -> CheckpointLayo
             weight_map = parse_index(read_file(source, files[INDEX_FILE]))
         names = checkpoint_files(list(files), weight_map)
         with ThreadPoolExecutor(_HEADERS_AT_ONCE) as pool:
-            headers = list(pool.map(lambda name: _read_header(source, files[name]), names))
+            headers = list(pool.map(lambda name: read_header(source, files[name]), names))
         return build_layout(headers, weight_map)
-
-
-def read_file(source: Source, info: FileInfo) -> bytes:
-    """Return the whole of a small file.
-
-    Raises:
-        SourceError: It cannot be read, or is shorter than `info` says.
-    """
-    content = bytearray(info.size_bytes)
-    source.read_into(info.name, 0, memoryview(content))
-    return bytes(content)
 
 
 def check_unchanged(source: Source, pinned: Mapping[str, FileInfo]) -> None:
@@ -194,7 +187,7 @@ def files_from_record(record: Mapping[str, Any]) -> dict[str, FileInfo]:
     return {name: FileInfo(name, **fields) for name, fields in record.items()}
 
 
-def _check_adapters(opened: Mapping[Role, _Opened]) -> None:
+def _check_adapters(opened: Mapping[Role, Opened]) -> None:
     """Let an adapter be the whole of the instruct side only.
 
     Raises:
@@ -210,46 +203,46 @@ def _check_adapters(opened: Mapping[Role, _Opened]) -> None:
             )
 
 
-def _tuned(opened: Mapping[Role, _Opened], base: Checkpoint) -> Tuned:
+def _tuned(opened: Mapping[Role, Opened], base: Checkpoint) -> Tuned:
     if opened["instruct"].is_adapter:
         return _adapter(opened["instruct"], opened["base"], base)
     tuned = _checkpoint(opened["instruct"], opened["base"])
     return Chain(tuned, _checkpoint(opened["reference"], opened["base"])) if "reference" in opened else tuned
 
 
-def _checkpoint(opened: _Opened, other: _Opened) -> Checkpoint:
+def _checkpoint(opened: Opened, other: Opened) -> Checkpoint:
     """Read a parent; of its tokenizer the files that `other` has too, where there is a choice."""
-    layout = read_layout(opened.source, opened.files)
+    layout = opened.layout(opened.weight_files, lambda: read_layout(opened.source, opened.files))
     with _named(opened.source):
-        raw = _read_small(opened, CONFIG_FILE, MAX_CONFIG_BYTES)
+        raw = opened.small(CONFIG_FILE, MAX_CONFIG_BYTES)
         config = None if raw is None else read_config(raw)
         if config is not None:
             is_tied(config)  # better refused here, where the source is known
         return Checkpoint(layout, read_values(layout, config), config, _vocabulary(opened, other))
 
 
-def _vocabulary(opened: _Opened, other: _Opened) -> dict[int, str] | None:
+def _vocabulary(opened: Opened, other: Opened) -> Mapping[int, str] | None:
     """Read a tokenizer from the files that `other` has too, where there is a choice; its own where `other` has none."""
     own = tuple(opened.files)
     chosen = tokenizer_files(own, tuple(other.files)) or tokenizer_files(own, own)
-    return read_vocabulary(
-        {name: _read_small(opened, name, MAX_TOKENIZER_BYTES) or b"" for name in (chosen[0] if chosen else ())}
-    )
+    return opened.vocabulary(chosen[0] if chosen else (), MAX_TOKENIZER_BYTES)
 
 
-def _adapter(opened: _Opened, below: _Opened, base: Checkpoint) -> AdapterSide:
+def _adapter(opened: Opened, below: Opened, base: Checkpoint) -> AdapterSide:
     with _named(opened.source):
         if ADAPTER_FILE not in opened.files:
             raise AdapterUnsupported(
                 f"{ADAPTER_CONFIG} is there without {ADAPTER_FILE}; save the adapter again with safetensors "
                 "(save_pretrained(safe_serialization=True)): pickle weights can run code when loaded"
             )
-        raw = _read_small(opened, ADAPTER_CONFIG, MAX_CONFIG_BYTES) or b""
-        layout = build_layout([_read_header(opened.source, opened.files[ADAPTER_FILE])], None)
+        raw = opened.small(ADAPTER_CONFIG, MAX_CONFIG_BYTES) or b""
+        layout = opened.layout(
+            [ADAPTER_FILE], lambda: build_layout([read_header(opened.source, opened.files[ADAPTER_FILE])], None)
+        )
         return AdapterSide(read_adapter(raw, layout, base.values.tensors), layout, _vocabulary(opened, below))
 
 
-def _companions(spec: MergeSpec, opened: Mapping[Role, _Opened]) -> Iterator[tuple[Role, FileInfo]]:
+def _companions(spec: MergeSpec, opened: Mapping[Role, Opened]) -> Iterator[tuple[Role, FileInfo]]:
     """Choose whose file of each name is copied along.
 
     A model's files describe the outputs whole. An adapter, or a chain, gives its tokenizer at most: the architecture
@@ -265,20 +258,6 @@ def _companions(spec: MergeSpec, opened: Mapping[Role, _Opened]) -> Iterator[tup
             yield role, opened[role].files[name]
 
 
-def _read_small(opened: _Opened, name: str, limit_bytes: int) -> bytes | None:
-    """Return a small file, None where there is none.
-
-    Raises:
-        CheckpointError: It is larger than anything of its kind.
-    """
-    info = opened.files.get(name)
-    if info is None:
-        return None
-    if info.size_bytes > limit_bytes:
-        raise CheckpointError(f"{name}: {info.size_bytes} bytes, over {limit_bytes}; export it again", file=name)
-    return read_file(opened.source, info)
-
-
 @contextlib.contextmanager
 def _named(source: Source) -> Iterator[None]:
     """Begin the message of what is wrong with a checkpoint with its URI."""
@@ -286,11 +265,3 @@ def _named(source: Source) -> Iterator[None]:
         yield
     except (CheckpointError, QuantisationUnsupported) as error:
         raise type(error)(f"{source.uri}: {error.message}", **{**error.details, "source": source.uri}) from error
-
-
-def _read_header(source: Source, info: FileInfo) -> ShardHeader:
-    prefix = bytearray(min(LENGTH_BYTES, info.size_bytes))
-    source.read_into(info.name, 0, memoryview(prefix))
-    raw = bytearray(header_length(bytes(prefix), info.name, info.size_bytes))
-    source.read_into(info.name, LENGTH_BYTES, memoryview(raw))
-    return parse_header(bytes(raw), info.name, info.size_bytes)

@@ -9,14 +9,16 @@ from sqlalchemy.orm import aliased
 
 from crossfade_core.errors import StoreUnavailable
 from crossfade_core.job import Event, Job, JobId, JobState, Output, Progress, Unit, UnitId, UnitState
-from crossfade_core.ports import JobFilter
+from crossfade_core.ports import JobFilter, Throughput
 from crossfade_stores.job_rows import check_job, read_job
 from crossfade_stores.job_submissions import UNFINISHED
 from crossfade_stores.schema import expected_revision, stored_revision
 from crossfade_stores.tables import EventRow, JobRow, OutputRow, UnitRow
 from crossfade_stores.transactions import StoreSide
 
-_JOB_IDS: Final = bindparam("job_ids", expanding=True)
+_LOOKED_AT_JOBS: Final = 200
+_MEASURED_JOBS: Final = 20
+_JOB_IDS: Final[BindParameter[Any]] = bindparam("job_ids", expanding=True)
 _OUTPUTS: Final = select(OutputRow).where(OutputRow.job_id.in_(_JOB_IDS)).order_by(OutputRow.position)
 _PROGRESS: Final = (
     select(
@@ -100,6 +102,20 @@ class JobQueries(StoreSide):
         """Add up the units of several jobs in one query."""
         with self._transactions.rows() as connection:
             return _progress(connection, job_ids)
+
+    def throughput(self, destination: str) -> Throughput | None:
+        """Add up what the newest jobs that succeeded wrote, and how long they took."""
+        seen = (JobRow.id, JobRow.merging_at, JobRow.finished_at, JobRow.spec["destination"].as_string())
+        # A retry sets `started_at` anew, and `merging_at` stays.
+        measured = (JobRow.state == JobState.SUCCEEDED, JobRow.merging_at >= JobRow.started_at)
+        newest = select(*seen).where(*measured).order_by(JobRow.id.desc()).limit(_LOOKED_AT_JOBS)
+        with self._transactions.read() as session:
+            found = session.execute(newest).all()
+            alike = [row for row in found if row[3] == destination] or found
+            chosen = {job_id: (ended - began).total_seconds() for job_id, began, ended, _ in alike[:_MEASURED_JOBS]}
+            total = select(func.sum(UnitRow.bytes_total)).where(UnitRow.job_id.in_(chosen))
+            written_bytes, seconds = int(session.scalar(total) or 0), sum(chosen.values())
+        return Throughput(len(chosen), written_bytes, seconds) if written_bytes > 0 and seconds > 0 else None
 
     def more_urgent_unit(self, unit_id: UnitId) -> UnitId | None:
         """Return a unit of another job to begin before this one, or None."""

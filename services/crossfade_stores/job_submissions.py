@@ -66,6 +66,15 @@ class JobSubmissions(StoreSide):
                 answer(session, submission.request, job.id)
             return job.as_job()
 
+    def check_limit(self, name: str | None) -> None:
+        """See whether the key of that name may have one more unfinished job at this moment.
+
+        Raises:
+            QueueLimitReached: It may not.
+        """
+        with self._transactions.read() as session:
+            _check_limit(session, session.scalar(select(KeyRow).where(KeyRow.name == name)))
+
     def find_merge(self, merge_digest: str) -> Job | None:
         """Return the newest job of a merge digest that is under way or has succeeded."""
         standing = (*_UNDER_WAY, JobState.SUCCEEDED)
@@ -106,7 +115,10 @@ def check_limit(session: Session, name: str | None) -> None:
         QueueLimitReached: It may not.
     """
     # Locked, so that two submissions at once are counted in turn.
-    key = session.scalar(select(KeyRow).where(KeyRow.name == name).with_for_update())
+    _check_limit(session, session.scalar(select(KeyRow).where(KeyRow.name == name).with_for_update()))
+
+
+def _check_limit(session: Session, key: KeyRow | None) -> None:
     if key is None or key.max_jobs is None:
         return
     own = select(func.count()).select_from(JobRow)

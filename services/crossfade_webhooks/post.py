@@ -75,7 +75,6 @@ def _deadline(connection: http.client.HTTPConnection, seconds: float) -> Iterato
     Raises:
         TimeoutError: It took too long.
     """
-
     is_over = threading.Event()
 
     def end() -> None:

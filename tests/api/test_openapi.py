@@ -9,6 +9,7 @@ from crossfade_api.problems import PROBLEM_JSON
 
 OPERATIONS = {
     ("post", "/v1/merges", "submit_merge"): {"200", "202", "401", "403", "409", "413", "422", "429", "503"},
+    ("post", "/v1/plans", "plan_merge"): {"200", "401", "403", "409", "413", "422", "503"},
     ("get", "/v1/merges", "list_merges"): {"200", "401", "403", "422", "503"},
     ("get", "/v1/merges/{job_id}", "get_merge"): {"200", "304", "401", "403", "404", "503"},
     ("post", "/v1/merges/{job_id}/cancel", "cancel_merge"): {"202", "401", "403", "404", "409", "503"},
@@ -42,6 +43,11 @@ JOB_FIELDS = {
     "id", "state", "phase", "spec", "spec_digest", "created_at", "updated_at", "started_at", "merging_at",
     "cancel_requested_at", "finished_at", "deadline_at", "submitted_by", "reused", "staged_until", "progress", "plan",
     "outputs", "error", "links",
+}  # fmt: skip
+PLAN_FIELDS = {
+    "accepted", "obstacles", "job", "spec_digest", "sources", "tensors", "actions", "out_dtypes", "shards",
+    "config_changes", "notes", "exceptions", "exception_count", "outputs", "read_bytes", "write_bytes_per_output",
+    "write_bytes", "scratch_bytes", "estimate",
 }  # fmt: skip
 
 
@@ -85,6 +91,12 @@ def test_every_counted_call_documents_its_quota_and_when_to_come_back(document):
             assert ("Retry-After" in told) == (path.startswith("/v1/") and status in ("429", "503"))
     references = re.findall(r'"#/components/headers/([\w-]+)"', json.dumps(document))
     assert set(references) == set(document["components"]["headers"])
+
+
+def test_the_shape_of_a_plan_is_frozen(document):
+    report = document["components"]["schemas"]["PlanReport"]
+    assert set(report["properties"]) == set(report["required"]) == PLAN_FIELDS
+    assert report["additionalProperties"] is False
 
 
 def test_the_shape_of_a_job_is_frozen(document):

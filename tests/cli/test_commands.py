@@ -18,7 +18,7 @@ from tests.cli.conftest import Crossfade, clean_environment
 from tests.client.fake_service import DIGEST, JOB_ID, SECRET, FakeService
 
 SUBMIT = ("submit", "local://m/base", "local://m/instruct", "--lambda", "0:0.3:0.1", "--destination", "outputs")
-COMMANDS = ("serve", "merge", "inspect", "submit", "watch", "list", "show", "cancel", "retry")
+COMMANDS = ("serve", "merge", "fetch", "inspect", "submit", "watch", "list", "show", "cancel", "retry")
 KEY_COMMANDS = ("create", "list", "revoke")
 WEBHOOK_COMMANDS = ("listen",)
 

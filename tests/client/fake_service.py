@@ -22,6 +22,28 @@ KEY = {
     "expires_at": "2027-01-01T00:00:00Z",
     "revoked_at": None,
 }
+REPORT = {
+    "accepted": True,
+    "obstacles": [],
+    "job": None,
+    "spec_digest": "sha256:" + DIGEST,
+    "sources": {"base": "local://m/base", "instruct": f"hf://acme/tuned@{'c0' * 20}"},
+    "tensors": 3,
+    "actions": {"interpolate": 2, "copy_base": 1},
+    "out_dtypes": {"BF16": 3},
+    "shards": [{"file": "model.safetensors", "size_bytes": 2_000_000}],
+    "config_changes": {},
+    "notes": ["the head is tied in both"],
+    "exceptions": [{"tensor": "rotary.inv_freq", "action": "copy_base", "reason": "only in the base"}],
+    "exception_count": 1,
+    "outputs": [{"lambda": 0.5, "name": "instruct-pad-0.5"}],
+    "read_bytes": 4_000_000,
+    "write_bytes_per_output": 2_000_000,
+    "write_bytes": 8_000_000,
+    "scratch_bytes": 3_000_000,
+    "estimate": {"seconds": 61.2, "rate_bytes_per_second": 1_000_000.0, "measured_jobs": 7},
+    "later_field": "kept",
+}
 
 
 @dataclass(frozen=True)
@@ -50,6 +72,7 @@ class FakeService:
         ending: The state in which the job ends.
         error: The error it ends with.
         is_reused: Whether an earlier job made the same.
+        report: What a plan is answered with.
         warnings: What its output warns of once it is published; the answer holds none, nor figures, where empty.
     """
 
@@ -65,6 +88,7 @@ class FakeService:
     ending: str = "SUCCEEDED"
     error: dict[str, Any] | None = None
     is_reused: bool = False
+    report: dict[str, Any] = field(default_factory=lambda: dict(REPORT))
     warnings: tuple[str, ...] = ()
     asked: list[Asked] = field(default_factory=list)
     spec: dict[str, Any] = field(default_factory=lambda: dict(SPEC))
@@ -192,6 +216,8 @@ class _Handler(BaseHTTPRequestHandler):
         if (method, path) == ("POST", "/v1/merges"):
             self.server.service.spec = body
             self._send(202, self.server.service.job())
+        elif (method, path) == ("POST", "/v1/plans"):
+            self._send(200, self.server.service.report)
         elif (method, path) == ("GET", "/v1/merges"):
             self._page()
         elif path == f"/v1/merges/{JOB_ID}/events":

@@ -103,6 +103,9 @@ class MemorySink:
         if file_bytes * files > self.room_bytes:
             raise ScratchTooSmall(f"{file_bytes * files} bytes needed, {self.room_bytes} free")
 
+    def scratch_bytes(self, file_bytes: int, files: int) -> int:
+        return file_bytes * files
+
     def create_file(self, name: str, file: str, size_bytes: int) -> MemoryWriter:
         self._check(name)
         self.writers[name, file] = MemoryWriter(size_bytes)

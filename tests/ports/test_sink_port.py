@@ -183,8 +183,10 @@ def test_unit_that_fits_no_disk_is_refused_only_where_it_would_pass_one(service)
     if service.place.writing()["kind"] == "hub":
         assert isinstance(error, ScratchTooSmall)
         assert error.details["scratch"] == str(service.scratch)
+        assert error.details["needed_bytes"] == sink.scratch_bytes(1 << 60, 3)
     else:
         assert error is None
+        assert sink.scratch_bytes(1 << 60, 3) == 0
 
 
 def test_error_of_a_commit_is_one_of_ours_and_says_whether_to_try_again(service):

@@ -71,10 +71,14 @@ def test_unknown_key_cannot_be_revoked(keys):
 def test_key_has_no_more_unfinished_jobs_than_it_may(keys, store, spec):
     keys.create_key(NewKey("alice", READ, max_jobs=2), "operator")
     first, _ = (store.create_job(spec, Submission("alice")) for _ in range(2))
-    with pytest.raises(QueueLimitReached, match="'alice' has 2 unfinished jobs and may have 2"):
-        store.create_job(spec, Submission("alice"))
+    for ask in (lambda: store.create_job(spec, Submission("alice")), lambda: store.check_limit("alice")):
+        with pytest.raises(QueueLimitReached, match="'alice' has 2 unfinished jobs and may have 2"):
+            ask()
     store.create_job(spec, Submission("bob"))
+    for name in ("bob", None):
+        store.check_limit(name)
     store.move_job(first.id, JobState.CANCELLED, phase=Phase.DONE)
+    store.check_limit("alice")
     assert store.create_job(spec, Submission("alice")).submitted_by == "alice"
 
 

@@ -151,7 +151,7 @@ def _open_source(uri: str) -> Source:
     ref = parse_source(uri)
     if isinstance(ref, LocalRef):
         return LocalSource(Path("/"), ref.path, uri)
-    from crossfade_worker.own_registries import open_own_source  # its clients take a second to load
+    from crossfade_registries.own_registries import open_own_source  # its clients take a second to load
 
     return open_own_source(ref)
 

@@ -9,10 +9,11 @@ from crossfade_core.checkpoint import INDEX_FILE
 from crossfade_core.errors import ConfigMalformed
 from crossfade_core.lineage import LINEAGE_FILE, FileFacts, Lineage, lineage_json
 from crossfade_core.model_card import CARD_FILE, model_card
-from crossfade_core.model_config import apply_changes
+from crossfade_core.model_config import CONFIG_FILE, apply_changes
 from crossfade_core.ports import FileInfo, Sink, Source, StagedFile
 from crossfade_core.spec import Role
-from crossfade_registries.layout import CONFIG_FILE, MAX_CONFIG_BYTES, check_unchanged, read_file
+from crossfade_registries.layout import MAX_CONFIG_BYTES, check_unchanged
+from crossfade_registries.opened import read_file
 from crossfade_worker.sweep_facts import SweepFacts
 
 _BLOCK_BYTES: Final = 1 << 20

@@ -28,6 +28,10 @@ class Scratch:
         self._units_at_once = units_at_once
         self._turn = turn or Turn(None)
 
+    def needed_bytes(self, file_bytes: int, files: int) -> int:
+        """Return what the units under way at once need, each holding `files` files of `file_bytes`."""
+        return self._units_at_once * files * file_bytes
+
     def check_room(self, file_bytes: int, files: int) -> None:
         """Hold what the units under way at once may need against the disk's free room.
 
@@ -41,7 +45,7 @@ class Scratch:
             ScratchTooSmall: It is less.
             SinkUnavailable: The folder is not there.
         """
-        needed_bytes = self._units_at_once * files * file_bytes
+        needed_bytes = self.needed_bytes(file_bytes, files)
         try:
             free_bytes = shutil.disk_usage(self._folder).free
         except OSError as error:

@@ -89,6 +89,10 @@ class HubSink:
         """
         self._scratch.check_room(file_bytes, files)
 
+    def scratch_bytes(self, file_bytes: int, files: int) -> int:
+        """Return what the units under way at once may need."""
+        return self._scratch.needed_bytes(file_bytes, files)
+
     def create_file(self, name: str, file: str, size_bytes: int) -> HubFileWriter:
         """Begin a file of `size_bytes` in scratch; it goes up when the writer finishes.
 

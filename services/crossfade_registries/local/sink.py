@@ -75,6 +75,10 @@ class LocalSink:
     def check_room(self, file_bytes: int, files: int) -> None:
         """Nothing passes through scratch: outputs are staged at the destination itself."""
 
+    def scratch_bytes(self, file_bytes: int, files: int) -> int:
+        """Return 0: scratch is not used."""
+        return 0
+
     def create_file(self, name: str, file: str, size_bytes: int) -> LocalFileWriter:
         """Begin a staged file of `size_bytes`; it takes its name when the writer finishes.
 

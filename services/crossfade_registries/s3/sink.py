@@ -84,6 +84,10 @@ class S3Sink:
     def check_room(self, file_bytes: int, files: int) -> None:
         """Nothing passes through scratch: a shard goes up as it is made."""
 
+    def scratch_bytes(self, file_bytes: int, files: int) -> int:
+        """Return 0: scratch is not used."""
+        return 0
+
     def create_file(self, name: str, file: str, size_bytes: int) -> FileWriter:
         """Begin a staged file: an upload, or what fits into one part in memory.
 

@@ -1,0 +1,99 @@
+"""`python -m crossfade_registries.fetch`: get one published output into a folder, every file verified.
+
+Reads one JSON object from standard input and writes one JSON object a line to standard output; `crossfade fetch` is the
+face of it. A process of its own because the CLI must not load the registries (import rules).
+"""
+
+import contextlib
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import unquote_to_bytes, urlsplit
+
+from crossfade_core.errors import CrossfadeError, InvalidSpec
+from crossfade_core.ports import Source
+from crossfade_core.source_ref import HubRef, LocalRef, parse_source
+from crossfade_registries.fetched_folder import FetchedFolder
+from crossfade_registries.local.source import LocalSource
+from crossfade_registries.published import read_published
+
+FORMS: Final = "file:///PATH, s3://BUCKET/PREFIX or hf://ORG/NAME@COMMIT"
+
+
+def main() -> int:
+    """Fetch what standard input describes; return the exit status."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        return _run()
+    except (KeyboardInterrupt, BrokenPipeError):
+        return 130
+
+
+def _run() -> int:
+    started = time.monotonic()
+    try:
+        figures = _fetch(json.load(sys.stdin))
+    except CrossfadeError as error:
+        _emit("error", error=error.as_record())
+        return 1
+    _emit("done", **figures, seconds=round(time.monotonic() - started, 3))
+    return 0
+
+
+def _fetch(request: Mapping[str, Any]) -> dict[str, Any]:
+    uri, out = str(request["uri"]), Path(request["out"])
+    with contextlib.ExitStack() as opened:
+        source = opened.enter_context(contextlib.closing(_open_output(uri)))
+        published = read_published(source, request.get("lineage_sha256"))
+        folder = opened.enter_context(FetchedFolder(out, uri, overwrite=bool(request.get("overwrite"))))
+        total_bytes = sum(staged.size_bytes for staged in published.files.values())
+        done_bytes = 0
+
+        def tick(count_bytes: int) -> None:
+            nonlocal done_bytes
+            done_bytes += count_bytes
+            _emit("progress", bytes_done=done_bytes, bytes_total=total_bytes)
+
+        for name, staged in sorted(published.files.items()):
+            folder.fetch(source, name, staged, tick)
+        folder.commit(published.lineage, published.files)
+    files = [
+        {"name": name, "size_bytes": staged.size_bytes, "sha256": staged.sha256}
+        for name, staged in sorted(published.files.items())
+    ]
+    return {"uri": uri, "path": str(out), "size_bytes": total_bytes, "files": files, "strays": list(published.strays)}
+
+
+def _open_output(uri: str) -> Source:
+    """Open what a job shows as an output's URI, with the rights and credentials of the user at this machine.
+
+    Raises:
+        InvalidSpec: It is none of the forms that sinks return.
+        SourceError: It is not there, or may not be read.
+    """
+    parts = urlsplit(uri)
+    if parts.scheme == "file" and not parts.netloc and len(parts.path) > 1:
+        return LocalSource(Path("/"), os.fsdecode(unquote_to_bytes(parts.path)).lstrip("/"), uri)
+    try:
+        ref = parse_source(uri)
+    except ValueError:
+        ref = None
+    if ref is None or isinstance(ref, LocalRef) or (isinstance(ref, HubRef) and not ref.is_commit):
+        raise InvalidSpec(f"{uri!r} is no output's URI; give the `uri` that the job shows: {FORMS}", field="uri")
+    from crossfade_registries.own_registries import open_own_source  # its clients take a second to load
+
+    return open_own_source(ref)
+
+
+def _emit(event: str, **fields: object) -> None:
+    sys.stdout.write(json.dumps({"event": event, **fields}) + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

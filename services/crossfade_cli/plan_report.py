@@ -10,7 +10,7 @@ from rich.text import Text
 from crossfade_cli.plan_table import print_plan, print_refusals
 from crossfade_cli.printing import plain
 from crossfade_cli.tables import new_table, stdout_console
-from crossfade_cli.views import PlanReport
+from crossfade_client.plan_views import PlanReport
 
 
 def print_report(report: PlanReport, console: Console | None = None) -> None:

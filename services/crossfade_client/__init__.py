@@ -7,6 +7,7 @@ later (`retryable`).
 
 from crossfade_client.client import Client, JobFilter
 from crossfade_client.key_views import KeyList, KeyView, NewKeyView
+from crossfade_client.plan_views import PlanReport
 from crossfade_client.server_events import ServerEvent
 from crossfade_client.spec_view import SpecView
 from crossfade_client.views import ErrorView, FiguresView, JobPage, JobView, OutputFile, OutputView, PlanView, Progress
@@ -39,6 +40,7 @@ __all__ = [
     "OutputFile",
     "OutputState",
     "OutputView",
+    "PlanReport",
     "PlanView",
     "Progress",
     "Receiver",

@@ -35,7 +35,7 @@ class Obstacle(View):
 
     code: str
     message: str
-    details: dict[str, Any] = {}
+    details: dict[str, Any] = Field(default_factory=dict)
 
 
 class PlanReport(View):

@@ -2,9 +2,21 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import Final
+from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, ScalarSelect, and_, bindparam, case, exists, func, or_, select
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    Connection,
+    ScalarSelect,
+    and_,
+    bindparam,
+    case,
+    exists,
+    func,
+    or_,
+    select,
+)
 from sqlalchemy.orm import aliased
 
 from crossfade_core.errors import StoreUnavailable
@@ -80,7 +92,6 @@ class JobQueries(StoreSide):
         """Return the events after a sequence number, oldest first."""
         query = select(EventRow).where(EventRow.job_id == job_id, EventRow.sequence > after)
         with self._transactions.rows() as connection:
-            check_job(connection, job_id)
             rows = connection.execute(query.order_by(EventRow.sequence).limit(limit)).all()
             if not rows:
                 check_job(connection, job_id)

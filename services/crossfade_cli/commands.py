@@ -18,11 +18,13 @@ from crossfade_cli.options import (
     OutDtypeOption,
     OutputName,
     Overwrite,
+    Page,
     TokenizerFrom,
     Url,
     Watched,
     Write,
     WriteOption,
+    connect,
     read_pairs,
     read_spec,
 )
@@ -41,7 +43,7 @@ from crossfade_cli.terms import (
 from crossfade_core.source_ref import FORMS
 
 if TYPE_CHECKING:
-    from crossfade_client.client import Client
+    pass
 
 _PLACES: Final = "a folder, hf://ORG/NAME@REVISION or s3://BUCKET/PREFIX"
 
@@ -202,7 +204,7 @@ def submit(  # noqa: PLR0913, PLR0917 (to typer an option is an argument)
         fresh=fresh,
         **terms,
     )
-    with _connect(url) as client:
+    with connect(url) as client:
         if is_dry_run:
             remote.plan(client, spec, as_json=as_json)
             return
@@ -243,7 +245,7 @@ def watch(job_id: JobIdArgument, url: Url = DEFAULT_URL, as_json: Json = False) 
     """Follow a job to its end; exit 1 when it did not succeed."""
     from crossfade_cli import remote
 
-    with _connect(url) as client:
+    with connect(url) as client:
         remote.watch(client, job_id, as_json=as_json)
 
 
@@ -255,14 +257,14 @@ def list_jobs(  # noqa: PLR0913, PLR0917 (to typer an option is an argument)
     submitted_by: Annotated[str | None, typer.Option(metavar="NAME", help="Only jobs of this key.")] = None,
     label: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="Only jobs with this label.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 20,
-    page: Annotated[str | None, typer.Option(metavar="TOKEN", help="The page after one; it told the token.")] = None,
+    page: Page = None,
     url: Url = DEFAULT_URL,
     as_json: Json = False,
 ) -> None:
     """List jobs, newest first."""
     from crossfade_cli import remote
 
-    with _connect(url) as client:
+    with connect(url) as client:
         remote.list_jobs(
             client,
             state=state and state.upper(),
@@ -281,7 +283,7 @@ def show(job_id: JobIdArgument, url: Url = DEFAULT_URL, as_json: Json = False) -
     """Show a job as it stands, and the digests of its outputs."""
     from crossfade_cli import remote
 
-    with _connect(url) as client:
+    with connect(url) as client:
         remote.show(client, job_id, as_json=as_json)
 
 
@@ -289,7 +291,7 @@ def cancel(job_id: JobIdArgument, url: Url = DEFAULT_URL, as_json: Json = False)
     """Cancel a job; what it has staged is removed."""
     from crossfade_cli import remote
 
-    with _connect(url) as client:
+    with connect(url) as client:
         remote.cancel(client, job_id, as_json=as_json)
 
 
@@ -297,7 +299,7 @@ def retry(job_id: JobIdArgument, is_watched: Watched = False, url: Url = DEFAULT
     """Queue a job that failed again; its finished units are kept where they can be."""
     from crossfade_cli import remote
 
-    with _connect(url) as client:
+    with connect(url) as client:
         remote.retry(client, job_id, is_watched=is_watched, as_json=as_json)
 
 
@@ -320,7 +322,7 @@ def create_key(  # noqa: PLR0913, PLR0917 (to typer an option is an argument)
     """Make an API key and print its secret, which is shown this once."""
     from crossfade_cli import keys
 
-    with _connect(url) as client:
+    with connect(url) as client:
         limits = keys.KeyLimits(max_jobs, requests_per_minute, expires_days)
         keys.create(client, name, scopes=scope, limits=limits, as_json=as_json)
 
@@ -329,7 +331,7 @@ def list_keys(url: Url = DEFAULT_URL, as_json: Json = False) -> None:
     """List the API keys, expired and revoked ones too."""
     from crossfade_cli import keys
 
-    with _connect(url) as client:
+    with connect(url) as client:
         keys.list_all(client, as_json=as_json)
 
 
@@ -339,14 +341,8 @@ def revoke_key(
     """Revoke an API key at once and for good."""
     from crossfade_cli import keys
 
-    with _connect(url) as client:
+    with connect(url) as client:
         keys.revoke(client, name, as_json=as_json)
-
-
-def _connect(url: str) -> "Client":
-    from crossfade_client.client import Client
-
-    return Client(url, os.environ.get("CROSSFADE_TOKEN"))
 
 
 def _place(source: str) -> str:

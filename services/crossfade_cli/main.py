@@ -12,7 +12,7 @@ try:
 except ModuleNotFoundError:
     sys.exit("crossfade: the command line is not installed: pip install 'crossfade[cli]'")
 
-from crossfade_cli import commands, webhook_commands
+from crossfade_cli import audit, commands, webhook_commands
 from crossfade_core.errors import CrossfadeError
 
 _SUBMIT = "crossfade submit local://models/base local://models/instruct"
@@ -59,6 +59,10 @@ _COMMANDS: dict[str, tuple[Callable[..., None], tuple[str, ...]]] = {
     "show": (commands.show, ("crossfade show ID", "crossfade show ID --json")),
     "cancel": (commands.cancel, ("crossfade cancel ID",)),
     "retry": (commands.retry, ("crossfade retry ID --watch",)),
+    "audit": (
+        audit.audit,
+        ("crossfade audit --actor release --since 2026-11-01T00:00:00Z", "crossfade audit --action merge.cancelled"),
+    ),
 }
 """Every command and its examples, in the order of the help."""
 _KEY_COMMANDS: dict[str, tuple[Callable[..., None], tuple[str, ...]]] = {
@@ -74,6 +78,19 @@ _KEY_COMMANDS: dict[str, tuple[Callable[..., None], tuple[str, ...]]] = {
 }
 """Those of `crossfade keys`."""
 _WEBHOOK_COMMANDS: dict[str, tuple[Callable[..., None], tuple[str, ...]]] = {
+    "create": (
+        webhook_commands.create,
+        (
+            "crossfade webhooks create https://ci.example.org/hooks/crossfade",
+            "crossfade webhooks create http://127.0.0.1:9000/ --event job.failed --event output.published",
+        ),
+    ),
+    "list": (webhook_commands.list_webhooks, ("crossfade webhooks list",)),
+    "deliveries": (webhook_commands.deliveries, ("crossfade webhooks deliveries ID --state failed",)),
+    "replay": (webhook_commands.replay, ("crossfade webhooks replay ID DELIVERY",)),
+    "test": (webhook_commands.send_test, ("crossfade webhooks test ID",)),
+    "rotate": (webhook_commands.rotate, ("crossfade webhooks rotate ID",)),
+    "delete": (webhook_commands.delete, ("crossfade webhooks delete ID",)),
     "listen": (
         webhook_commands.listen,
         (

@@ -1,12 +1,16 @@
 """The options that commands share, with their help; and the reading of those that are more than a word."""
 
+import os
 from collections.abc import Sequence
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from crossfade_cli.sweep import parse_lambdas
+
+if TYPE_CHECKING:
+    from crossfade_client.client import Client
 
 
 class OutDtype(StrEnum):
@@ -60,10 +64,18 @@ TokenizerFrom = Annotated[
 AllowExtrapolation = Annotated[bool, typer.Option("--allow-extrapolation", help="Allow λ below 0 or above 1.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines on stdout, and nothing else there.")]
 Url = Annotated[str, typer.Option(envvar="CROSSFADE_URL", help="Where the service is.")]
+Page = Annotated[str | None, typer.Option(metavar="TOKEN", help="The page behind another, which told the token.")]
 Watched = Annotated[bool, typer.Option("--watch", help="Follow the job to its end.")]
 JobIdArgument = Annotated[str, typer.Argument(metavar="ID", help="The job's id.")]
 
 DEFAULT_URL = "http://127.0.0.1:8000"
+
+
+def connect(url: str) -> "Client":
+    """Return a client of the service, with the key of the environment."""
+    from crossfade_client.client import Client
+
+    return Client(url, os.environ.get("CROSSFADE_TOKEN"))
 
 
 def read_spec(

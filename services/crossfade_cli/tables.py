@@ -13,9 +13,13 @@ from rich.filesize import decimal
 from rich.table import Table
 from rich.text import Text
 
+from crossfade_cli.printing import plain
+
 if TYPE_CHECKING:
+    from crossfade_client.audit_views import AuditView
     from crossfade_client.key_views import KeyView
     from crossfade_client.views import JobView
+    from crossfade_client.webhook_views import DeliveryView, WebhookView
 
 _WIDTH_ELSEWHERE = 10_000
 _SHORT_DIGEST = 12
@@ -131,6 +135,38 @@ def print_keys(keys: Sequence["KeyView"], console: Console | None = None) -> Non
         rate = "" if key.requests_per_minute is None else f"{key.requests_per_minute}/min"
         times = ["" if when is None else _second(when) for when in (key.expires_at, key.revoked_at)]
         table.add_row(key.name, ", ".join(key.scopes), limit, rate, *times)
+    (console or stdout_console()).print(table)
+
+
+def print_webhooks(webhooks: Sequence["WebhookView"], console: Console | None = None) -> None:
+    """Print a line for each webhook."""
+    table = new_table("webhook", "owner", "of", "events", "disabled", "url")
+    for hook in webhooks:
+        disabled = "" if hook.disabled_at is None else _second(hook.disabled_at)
+        of = "every job" if hook.every_job else "own jobs"
+        table.add_row(hook.id, hook.owner, of, ", ".join(hook.events), disabled, Text(plain(hook.url), overflow="fold"))
+    (console or stdout_console()).print(table)
+
+
+def print_deliveries(deliveries: Sequence["DeliveryView"], console: Console | None = None) -> None:
+    """Print a line for each delivery, with how the last attempt ended."""
+    table = new_table("delivery", "created", "event", "job", "state", "attempts", "last")
+    for delivery in deliveries:
+        last = delivery.attempts[-1] if delivery.attempts else None
+        outcome = "" if last is None else plain(last.error or f"HTTP {last.status}")
+        times = (delivery.state, str(len(delivery.attempts)))
+        table.add_row(
+            delivery.id, _second(delivery.created_at), delivery.type, delivery.job_id or "", *times, Text(outcome)
+        )
+    (console or stdout_console()).print(table)
+
+
+def print_audit(entries: Sequence["AuditView"], console: Console | None = None) -> None:
+    """Print a line for each entry of the audit log."""
+    table = new_table("at", "who", "did", "to", "more")
+    for entry in entries:
+        more = ", ".join(f"{name} {value}" for name, value in entry.data.items() if isinstance(value, str))
+        table.add_row(_second(entry.at), entry.actor, entry.action, entry.subject, Text(plain(more), overflow="fold"))
     (console or stdout_console()).print(table)
 
 

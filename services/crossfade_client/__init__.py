@@ -5,13 +5,15 @@ call raises is a `CrossfadeError` with a stable `code`, whose move it is (`blame
 later (`retryable`).
 """
 
-from crossfade_client.client import Client, JobFilter
+from crossfade_client.audit_views import AuditPage, AuditView
+from crossfade_client.client import AuditFilter, Client, JobFilter
 from crossfade_client.key_views import KeyList, KeyView, NewKeyView
 from crossfade_client.plan_views import PlanReport
 from crossfade_client.server_events import ServerEvent
 from crossfade_client.spec_view import SpecView
 from crossfade_client.views import ErrorView, FiguresView, JobPage, JobView, OutputFile, OutputView, PlanView, Progress
 from crossfade_client.webhook_receiver import Receiver
+from crossfade_client.webhook_views import DeliveryPage, DeliveryView, NewWebhookView, WebhookList, WebhookView
 from crossfade_client.webhooks import WebhookMessage, verify
 from crossfade_core.errors import (
     CrossfadeError,
@@ -25,8 +27,13 @@ from crossfade_core.job import JobState, OutputState
 from crossfade_core.spec import MergeSpec
 
 __all__ = [
+    "AuditFilter",
+    "AuditPage",
+    "AuditView",
     "Client",
     "CrossfadeError",
+    "DeliveryPage",
+    "DeliveryView",
     "ErrorView",
     "FiguresView",
     "JobFilter",
@@ -37,6 +44,7 @@ __all__ = [
     "KeyView",
     "MergeSpec",
     "NewKeyView",
+    "NewWebhookView",
     "OutputFile",
     "OutputState",
     "OutputView",
@@ -50,7 +58,9 @@ __all__ = [
     "ServiceUnreachable",
     "SpecView",
     "WaitTimedOut",
+    "WebhookList",
     "WebhookMessage",
     "WebhookUnverified",
+    "WebhookView",
     "verify",
 ]

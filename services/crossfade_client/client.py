@@ -6,12 +6,14 @@ from types import TracebackType
 from typing import Self, TypedDict, Unpack
 from urllib.parse import quote
 
+from crossfade_client.audit_views import AuditPage
 from crossfade_client.connection import Connection, Request
 from crossfade_client.key_views import KeyList, KeyView, NewKeyView
 from crossfade_client.plan_views import PlanReport
 from crossfade_client.server_events import ServerEvent
 from crossfade_client.views import JobPage, JobView, Progress
 from crossfade_client.watch import ABSENCE_SECONDS, Watch
+from crossfade_client.webhook_calls import WebhookCalls
 from crossfade_core.spec import MergeSpec
 
 _PAGE = 50
@@ -28,6 +30,16 @@ class JobFilter(TypedDict, total=False):
     labels: Mapping[str, str]
 
 
+class AuditFilter(TypedDict, total=False):
+    """Which entries of the audit log; those for which all of it is so. Times in ISO 8601 with their zone."""
+
+    actor: str | None
+    action: str | None
+    subject: str | None
+    since: str | None
+    until: str | None
+
+
 class Client:
     """A connection to one crossfade service; use it as a context manager. Threads may share it.
 
@@ -42,10 +54,14 @@ class Client:
 
     Raises:
         ServiceUnreachable: The URL or the token is malformed.
+
+    Attributes:
+        webhooks: The calls about webhooks.
     """
 
     def __init__(self, url: str, token: str | None = None, *, patience_seconds: float = 0) -> None:
         self._connection = Connection(url, token, patience_seconds)
+        self.webhooks = WebhookCalls(self._connection)
 
     @property
     def url(self) -> str:
@@ -234,6 +250,22 @@ class Client:
             ServiceUnreachable: No service answers.
         """
         return self._connection.call(Request("DELETE", f"/v1/keys/{quote(name, safe='')}"), KeyView)
+
+    def audit(self, *, limit: int = _PAGE, page: str | None = None, **wanted: Unpack[AuditFilter]) -> AuditPage:
+        """Return one page of the audit log, newest first.
+
+        Args:
+            limit: At most so many.
+            page: `next` of the page before.
+            wanted: Which entries, by the fields of `AuditFilter`.
+
+        Raises:
+            Reported: This caller may not administer, or an argument is refused.
+            ServiceUnreachable: No service answers.
+        """
+        asked = {**wanted, "limit": limit, "page": page}
+        params = {name: value for name, value in asked.items() if isinstance(value, str | int)}
+        return self._connection.call(Request("GET", "/v1/audit", params=params), AuditPage)
 
 
 def _body(spec: MergeSpec | Mapping[str, object]) -> Mapping[str, object]:

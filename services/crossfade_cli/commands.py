@@ -227,7 +227,7 @@ def list_jobs(  # noqa: PLR0913, PLR0917 (to typer an option is an argument)
     submitted_by: Annotated[str | None, typer.Option(metavar="NAME", help="Only jobs of this key.")] = None,
     label: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="Only jobs with this label.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 20,
-    before: Annotated[str | None, typer.Option(metavar="ID", help="Only jobs older than this one.")] = None,
+    page: Annotated[str | None, typer.Option(metavar="TOKEN", help="The page that the one before named.")] = None,
     url: Url = DEFAULT_URL,
     as_json: Json = False,
 ) -> None:
@@ -244,7 +244,7 @@ def list_jobs(  # noqa: PLR0913, PLR0917 (to typer an option is an argument)
             submitted_by=submitted_by,
             labels=read_pairs(label or [], "--label"),
             limit=limit,
-            before=before,
+            page=page,
             as_json=as_json,
         )
 

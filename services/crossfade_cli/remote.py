@@ -41,19 +41,19 @@ def watch(client: Client, job_id: str, *, as_json: bool) -> None:
     job.require_success()
 
 
-def list_jobs(client: Client, *, limit: int, before: str | None, as_json: bool, **wanted: Unpack[JobFilter]) -> None:
+def list_jobs(client: Client, *, limit: int, page: str | None, as_json: bool, **wanted: Unpack[JobFilter]) -> None:
     """Print a page of jobs, newest first; `wanted` as for `Client.list_jobs`.
 
     Raises:
         CrossfadeError: The service is away or refused.
     """
-    page = client.list_jobs(limit=limit, before=before, **wanted)
+    found = client.list_jobs(limit=limit, page=page, **wanted)
     if as_json:
-        print_json(page.as_json())
+        print_json(found.as_json())
         return
-    print_jobs(page.items)
-    if page.next:
-        print_line(f"there are more: --before {page.next}")
+    print_jobs(found.items)
+    if found.next:
+        print_line(f"there are more: the same with --page {found.next}")
 
 
 def show(client: Client, job_id: str, *, as_json: bool) -> None:

@@ -91,12 +91,12 @@ class Client:
         """
         return self._connection.call(Request("GET", _path(job_id)), JobView)
 
-    def list_jobs(self, *, limit: int = _PAGE, before: str | None = None, **wanted: Unpack[JobFilter]) -> JobPage:
+    def list_jobs(self, *, limit: int = _PAGE, page: str | None = None, **wanted: Unpack[JobFilter]) -> JobPage:
         """Return one page of jobs, newest first.
 
         Args:
             limit: At most so many.
-            before: `next` of the page before.
+            page: `next` of the page before, with the same `wanted`; None for the first.
             wanted: Which jobs, by the fields of `JobFilter`.
 
         Raises:
@@ -104,7 +104,7 @@ class Client:
             ServiceUnreachable: No service answers.
         """
         labels = [f"{name}={value}" for name, value in wanted.pop("labels", {}).items()]
-        asked = {**wanted, "limit": limit, "before": before, "label": labels or None}
+        asked = {**wanted, "limit": limit, "page": page, "label": labels or None}
         params = {name: value for name, value in asked.items() if isinstance(value, str | int | list)}
         return self._connection.call(Request("GET", "/v1/merges", params=params), JobPage)
 
@@ -118,7 +118,7 @@ class Client:
         page = self.list_jobs(**wanted)
         yield from page.items
         while page.next is not None:
-            page = self.list_jobs(before=page.next, **wanted)
+            page = self.list_jobs(page=page.next, **wanted)
             yield from page.items
 
     def cancel(self, job_id: str) -> JobView:

@@ -210,7 +210,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(404, problem, kind="application/problem+json")
 
     def _page(self) -> None:
-        number = int(parse_qs(urlsplit(self.path).query).get("before", ["1"])[0])
+        number = int(parse_qs(urlsplit(self.path).query).get("page", ["1"])[0])
         is_last = number == self.server.service.page_count
         self._send(200, {"items": [self.server.service.job()], "next": None if is_last else str(number + 1)})
 

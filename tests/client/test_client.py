@@ -116,10 +116,10 @@ def test_a_spec_of_the_core_is_sent_as_it_was_written():
 
 def test_jobs_are_listed_by_all_that_is_wanted_of_them():
     with FakeService() as service, Client(service.url) as client:
-        client.list_jobs(limit=7, before="1", state="RUNNING", base=None, labels={"team": "eval", "run": "a=b"})
+        client.list_jobs(limit=7, page="1", state="RUNNING", base=None, labels={"team": "eval", "run": "a=b"})
     assert service.asked[0].query == {
         "limit": ["7"],
-        "before": ["1"],
+        "page": ["1"],
         "state": ["RUNNING"],
         "label": ["team=eval", "run=a=b"],
     }
@@ -130,7 +130,7 @@ def test_all_jobs_are_listed_page_by_page_as_they_are_needed():
         jobs = client.jobs(labels={"team": "eval"})
         assert [next(jobs).id, len(service.asked)] == [JOB_ID, 1]
         assert len(list(jobs)) == 2
-    assert [asked.query.get("before") for asked in service.asked] == [None, ["2"], ["3"]]
+    assert [asked.query.get("page") for asked in service.asked] == [None, ["2"], ["3"]]
     assert {asked.query["label"][0] for asked in service.asked} == {"team=eval"}
 
 

@@ -34,7 +34,7 @@ def test_all_pages_are_listed(client: Client):
     made = [client.submit({**SPEC, "output_name": f"{number}-{{lambda}}"}).id for number in range(5)]
     page = client.list_jobs(limit=2)
     assert (len(page.items), page.next is None) == (2, False)
-    assert [job.id for job in page.items] + [job.id for job in client.list_jobs(before=page.next).items] == made[::-1]
+    assert [job.id for job in page.items] + [job.id for job in client.list_jobs(page=page.next).items] == made[::-1]
     assert [job.id for job in client.jobs()] == made[::-1]
 
 

@@ -22,7 +22,7 @@ trap stop EXIT
 install -- infra/ci/client_check.py "$scratch"
 
 cd -- "$scratch"
-"$dev/mypy" --strict --python-executable venv/bin/python --cache-dir "$scratch/mypy" client_check.py
+env --unset=PYTHONPATH --unset=MYPYPATH "$dev/mypy" --strict --python-executable venv/bin/python --cache-dir "$scratch/mypy" client_check.py
 
 # Whatever the shell sets, such as a token, is for another service than this one.
 for name in "${!CROSSFADE_@}"; do unset "$name"; done

@@ -5,7 +5,7 @@ Nothing heavy is imported before a command is known: `crossfade merge` starts it
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import Annotated, Final
 
 import typer
 
@@ -41,9 +41,6 @@ from crossfade_cli.terms import (
     read_terms,
 )
 from crossfade_core.source_ref import FORMS
-
-if TYPE_CHECKING:
-    pass
 
 _PLACES: Final = "a folder, hf://ORG/NAME@REVISION or s3://BUCKET/PREFIX"
 

@@ -72,7 +72,7 @@ def list_jobs(client: Client, *, limit: int, page: str | None, as_json: bool, **
         return
     print_jobs(found.items)
     if found.next:
-        print_line(f"there are more: --page {found.next}")
+        print_line(f"there are more: the same with --page {found.next}")
 
 
 def show(client: Client, job_id: str, *, as_json: bool) -> None:

@@ -121,7 +121,7 @@ class Client:
 
         Args:
             limit: At most so many.
-            page: `next` of the page before.
+            page: `next` of the page before, with the same `wanted`; None for the first.
             wanted: Which jobs, by the fields of `JobFilter`.
 
         Raises:

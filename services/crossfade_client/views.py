@@ -79,6 +79,7 @@ class OutputView(View):
     lam: float = Field(alias="lambda")
     name: str
     state: OutputState
+    ended_at: datetime | None = None
     uri: str | None = None
     size_bytes: int | None = None
     files: tuple[OutputFile, ...] = ()
@@ -107,6 +108,8 @@ class JobView(View):
     created_at: datetime
     updated_at: datetime
     started_at: datetime | None = None
+    merging_at: datetime | None = None
+    cancel_requested_at: datetime | None = None
     finished_at: datetime | None = None
     deadline_at: datetime | None = None
     submitted_by: str | None = None

@@ -177,6 +177,16 @@ def test_list_and_cancel_print_the_jobs_state(crossfade: Crossfade):
     assert json.loads(cancelled.stdout)["id"] == JOB_ID
 
 
+def test_a_list_names_its_next_page_and_shows_it(crossfade: Crossfade):
+    with FakeService(page_count=2) as service:
+        first = crossfade("list", "--label", "team=eval", "--url", service.url)
+        last = crossfade("list", "--label", "team=eval", "--page", "2", "--url", service.url)
+    assert first.stderr == "there are more: the same with --page 2\n"
+    assert (last.stdout.splitlines()[1].split()[0], last.stderr) == (JOB_ID, "")
+    asked = service.asked_for("/v1/merges")[1].query
+    assert (asked["page"], asked["label"]) == (["2"], ["team=eval"])
+
+
 def test_submission_that_an_earlier_job_answers_says_so(crossfade: Crossfade):
     with FakeService(is_reused=True) as service:
         ended = crossfade(*SUBMIT, "--url", service.url)

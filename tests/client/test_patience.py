@@ -74,7 +74,7 @@ def test_patience_ends_with_the_last_error():
         pytest.raises(Reported, match="away"),
     ):
         client.get(JOB_ID)
-    assert time.monotonic() - began < 1.5
+    assert time.monotonic() - began < 5
     assert len(service.asked) >= 2
 
 

@@ -11,6 +11,7 @@ from standardwebhooks.webhooks import Webhook
 
 from crossfade_client import SecretMalformed, WebhookUnverified, verify
 from crossfade_core.errors import CrossfadeError
+from crossfade_core.webhooks import WebhookId, signed_headers, webhook_secret
 from tests.client.webhook_sender import BODY, MESSAGE_ID, SECRET, body_of, signed, signed_by_hand
 
 NOW = datetime(2026, 11, 22, 3, 0, tzinfo=UTC)
@@ -20,6 +21,15 @@ def test_what_the_reference_library_signs_is_verified():
     message = verify(SECRET, signed(BODY, NOW), BODY, now=NOW)
     assert message.as_json() == {"id": MESSAGE_ID, **json.loads(BODY), "timestamp": "2026-11-22T02:59:58.123456+00:00"}
     assert (message.job_id, message.is_ending, message.type) == ("job-1", True, "job.succeeded")
+
+
+@pytest.mark.parametrize("generation", [1, 2])
+def test_what_the_service_signs_is_verified_by_the_secret_before_too_while_they_change(generation):
+    webhook_id = WebhookId("webhook-1")
+    secrets = [webhook_secret(b"the service's own", webhook_id, number) for number in (2, 1)]
+    headers = signed_headers("delivery-1", BODY, secrets, NOW)
+    mine = webhook_secret(b"the service's own", webhook_id, generation)
+    assert verify(mine, headers, BODY, now=NOW).job_id == "job-1"
 
 
 def test_what_the_reference_library_refuses_and_takes_is_refused_and_taken_here():

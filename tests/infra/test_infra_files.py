@@ -100,8 +100,12 @@ def test_every_queue_has_a_worker():
 def test_compose_sets_only_settings_that_exist_to_values_they_take(name, monkeypatch):
     for key, value in SERVICES[name]["environment"].items():
         assert key.removeprefix("CROSSFADE_").lower() in SETTINGS[name].model_fields, key
-        monkeypatch.setenv(key, re.sub(r"\$\{[^}]*\}", "secret", value))
+        monkeypatch.setenv(key, re.sub(r"\$\{[^}]*\}", "secret" * 6, value))
     SETTINGS[name]()
+
+
+def test_only_who_sends_webhooks_or_shows_their_secrets_has_their_key():
+    assert [name for name in SETTINGS if "CROSSFADE_WEBHOOK_KEY" in SERVICES[name]["environment"]] == ["api", "control"]
 
 
 def test_the_migration_needs_the_database_url_and_nothing_else():

@@ -22,9 +22,12 @@ COMMAND_LINE: Final[frozenset[Kind]] = frozenset(
         errors.ServiceUnreachable,
         errors.ProcessFailed,
         errors.StateDirInUse,
+        errors.WaitTimedOut,
+        errors.WebhookUnverified,
+        errors.SecretMalformed,
     }
 )
-"""What only a command raises, or a worker that does not start: no answer and no job's record holds them."""
+"""What only a command, the client, or a worker that does not start raises: no answer and no job's record holds them."""
 
 _BRANCHES: Final[dict[str, Kind]] = {
     "Checkpoints": errors.CheckpointError,

@@ -867,21 +867,30 @@ class ServiceUnreachable(CrossfadeError):
 
 
 class WaitTimedOut(CrossfadeError):
-    """What was waited for did not come about in the time given; it may still. Wait again, or longer."""
+    """What was waited for did not come about in the time given.
+
+    It may still: wait again, or longer.
+    """
 
     code = "wait_timed_out"
     retryable = True
 
 
 class WebhookUnverified(CrossfadeError):
-    """A message was not signed with the webhook's secret, is older than five minutes, or is no message of ours."""
+    """A message was not signed with the webhook's secret, is older than five minutes, or is no message of ours.
+
+    Do not act on it; if it should be genuine, compare the secret with the webhook's and the clocks with each other.
+    """
 
     code = "webhook_unverified"
     blame: ClassVar[Blame] = "upstream"
 
 
 class SecretMalformed(CrossfadeError):
-    """A webhook's secret is not of the form `whsec_<base64>`; it is shown once, when the webhook is made."""
+    """A webhook's secret is not of the form `whsec_<base64>`.
+
+    It is shown once, when the webhook is made; `crossfade webhooks rotate` gives it a new one.
+    """
 
     code = "secret_malformed"
     blame: ClassVar[Blame] = "user"

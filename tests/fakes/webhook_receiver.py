@@ -20,13 +20,14 @@ class Received:
 
 
 class WebhookReceiver:
-    """A context manager that serves on a free port of loopback.
+    """A context manager that serves on loopback.
 
     Args:
         certificate: A PEM file with key and certificate, for HTTPS.
+        port: 0 for any that is free.
     """
 
-    def __init__(self, certificate: Path | None = None) -> None:
+    def __init__(self, certificate: Path | None = None, port: int = 0) -> None:
         self.received: list[Received] = []
         self.statuses: list[int] = []
         """What to answer, in turn; 204 once they are used up."""
@@ -53,7 +54,7 @@ class WebhookReceiver:
             def log_message(self, format: str, *args: object) -> None:
                 pass
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
         self.scheme = "http"
         if certificate is not None:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

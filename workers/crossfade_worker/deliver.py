@@ -21,7 +21,7 @@ from crossfade_core.webhooks import Attempt, Delivery, Webhook, WebhookId, retry
 AT_ONCE: Final = 16
 TIMEOUT_SECONDS: Final = 15.0
 """What Standard Webhooks recommends a sender to wait, at least."""
-LEASE_SECONDS: Final = 120.0
+LEASE_SECONDS: Final = 60.0
 """Longer than a look-up and an exchange take together: only a sender that died lets a delivery become due again."""
 PAUSE_SECONDS: Final = 1.0
 _GONE: Final = 410

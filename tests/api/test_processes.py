@@ -2,13 +2,16 @@
 
 import os
 import signal
+import socket
 from collections.abc import Iterator
 
 import httpx
 import psutil
 import pytest
 
-from tests.api.test_process import DEADLINE_SECONDS, Server, submit
+from crossfade_api.server import take_port
+from crossfade_api.settings import ApiSettings
+from tests.api.test_process import DEADLINE_SECONDS, Server, free_port, submit
 from tests.system.serving import wait_for
 
 PROCESSES = 3
@@ -34,6 +37,14 @@ def answering(server: Server) -> list[psutil.Process]:
     """The processes that have connected to the port, or wait on it; the parent does neither."""
     children = psutil.Process(server.process.pid).children()
     return [child for child in children if server.log.read_text().count(f"[{child.pid}]")]
+
+
+def test_connections_of_a_shared_port_send_at_once(environment):
+    settings = ApiSettings.model_validate({**environment, "api_port": free_port()})
+    with take_port(settings) as port:
+        port.listen()
+        with socket.create_connection(port.getsockname()), port.accept()[0] as accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 def test_what_one_process_accepts_every_process_shows(server):

@@ -33,6 +33,13 @@ class ApiSettings(RegistrySettings, WebhookSettings, BaseSettings):
     broker_url: BrokerUrl = Field(description="Where messages go: redis://… or redis+socket:///path?virtual_host=0")
     api_host: str = Field(default="127.0.0.1", min_length=1, description="Address to listen on.")
     api_port: int = Field(default=8000, ge=1, le=65535, description="TCP port to listen on.")
+    api_processes: int = Field(
+        default=1,
+        ge=1,
+        le=64,
+        description="Processes that answer on that port; each has the use of one core, "
+        "and counts requests and keeps headers by itself.",
+    )
     header_cache_bytes: int = Field(
         default=256 << 20,
         ge=0,

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, SkipValidation
 
 from crossfade_core.errors import Blame
 from crossfade_core.job import Job, JobState, Output, OutputState, Phase, Progress
@@ -165,7 +165,7 @@ class JobView(View):
     id: str
     state: JobState
     phase: Phase = Field(description="Where inside its state the job is; for people and progress bars.")
-    spec: MergeSpec
+    spec: SkipValidation[MergeSpec]
     spec_digest: str = Field(description="`sha256:` over the spec's canonical JSON.")
     created_at: datetime
     updated_at: datetime

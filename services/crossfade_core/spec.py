@@ -17,6 +17,7 @@ from pydantic import (
     Discriminator,
     Field,
     Tag,
+    ValidationInfo,
     model_validator,
 )
 
@@ -28,6 +29,9 @@ Rounding = Literal["nearest", "stochastic"]
 Statistics = Literal["exact", "sampled"]
 Role = Literal["base", "instruct", "reference"]
 """Which source: the base; the instruct (a model, an adapter, or A of a chain); B of a chain."""
+
+ACCEPTED: Final = object()
+"""Validation context for a spec that was checked when its job was accepted: the sweep is not checked once more."""
 
 MAX_LAMBDAS = 64
 _LARGEST_F32: Final = 3.4028234663852886e38
@@ -297,7 +301,9 @@ class MergeSpec(BaseModel):
     )
 
     @model_validator(mode="after")
-    def _check_sweep(self) -> Self:
+    def _check_sweep(self, info: ValidationInfo) -> Self:
+        if info.context is ACCEPTED:
+            return self
         seen: dict[float, float] = {}
         for lam in self.lambdas:
             if any(abs(lam * factor) > _LARGEST_F32 for rule in self.schedule for factor in rule.factors):

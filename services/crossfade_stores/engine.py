@@ -20,7 +20,12 @@ POOL_SIZE: Final = 15
 READ_ONLY: Final = "crossfade_read_only"
 """Execution option of connections that only read: on SQLite they wait for no writer."""
 
-_POOL: Final[dict[str, Any]] = {"pool_size": POOL_SIZE, "max_overflow": 0, "pool_timeout": POOL_WAIT_SECONDS}
+_OPTIONS: Final[dict[str, Any]] = {
+    "pool_pre_ping": True,
+    "pool_size": POOL_SIZE,
+    "max_overflow": 0,
+    "pool_timeout": POOL_WAIT_SECONDS,
+}
 _POSTGRES_DEFAULTS: Final = {"connect_timeout": "5", "keepalives_idle": "30", "tcp_user_timeout": "30000"}
 # Seconds, seconds, milliseconds (libpq). Without them a vanished host holds a call for the kernel's quarter of an hour.
 
@@ -51,15 +56,14 @@ def _postgres_engine(url: URL) -> Engine:
         url.set(drivername="postgresql+psycopg").update_query_dict(defaults),
         # Row locks are taken first and read after: each statement must see what was committed before it.
         isolation_level="READ COMMITTED",
-        pool_pre_ping=True,
-        **_POOL,
+        **_OPTIONS,
     )
 
 
 def _sqlite_engine(url: URL) -> Engine:
     if url.database in (None, "", ":memory:"):
         raise ValueError("SQLite needs a file that API and workers share; write sqlite:////abs/file.db")
-    engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS}, pool_pre_ping=True, **_POOL)
+    engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS}, **_OPTIONS)
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine

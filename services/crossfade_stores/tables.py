@@ -28,7 +28,7 @@ from sqlalchemy.types import TypeDecorator
 from crossfade_core.audit import Action, AuditEntry, AuditId
 from crossfade_core.job import Event, Job, JobId, JobState, Output, OutputState, Phase, Unit, UnitId, UnitState
 from crossfade_core.keys import ApiKey, KeyId, Scope
-from crossfade_core.spec import MergeSpec
+from crossfade_core.spec import ACCEPTED, MergeSpec
 from crossfade_core.webhooks import Attempt, Delivery, DeliveryId, DeliveryState, EventType, Webhook, WebhookId
 
 ID_LENGTH = 40
@@ -128,7 +128,7 @@ class JobRow(Base):
             id=self.id,
             state=self.state,
             phase=self.phase,
-            spec=MergeSpec.model_validate(self.spec),
+            spec=MergeSpec.model_validate(self.spec, context=ACCEPTED),
             spec_digest=self.spec_digest,
             created_at=self.created_at,
             updated_at=self.updated_at,

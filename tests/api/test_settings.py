@@ -53,6 +53,7 @@ def test_secrets_do_not_show(valid):
         ({"api_port": 0}, "CROSSFADE_API_PORT"),
         ({"requests_per_minute": -1}, "CROSSFADE_REQUESTS_PER_MINUTE"),
         ({"api_port": 65536}, "CROSSFADE_API_PORT"),
+        ({"api_processes": 0}, "CROSSFADE_API_PROCESSES"),
         ({"api_token": ""}, "CROSSFADE_API_TOKEN"),
         ({"api_token": f"{PASSWORD} {PASSWORD}"}, "CROSSFADE_API_TOKEN"),
         ({"api_token": None, "api_host": "0.0.0.0"}, "CROSSFADE_API_TOKEN"),

@@ -8,7 +8,7 @@ import argparse
 import uvicorn
 from fastapi import FastAPI
 
-from crossfade_api.__main__ import server_config
+from crossfade_api.server import server_config
 
 
 def bare_app(answer_bytes: int) -> FastAPI:

@@ -8,14 +8,16 @@ import argparse
 import json
 import sys
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from crossfade_api.rate_limits import NO_LIMIT
 from tests.bench.api_load import Phase, put_under_load
 from tests.bench.api_report import API, Server, is_met, report
-from tests.bench.api_service import TOKEN, database, fill, make_key, serve
+from tests.bench.api_service import TOKEN, Filled, database, fill, make_key, serve
 from tests.bench.api_traffic import ApiTraffic, OneRoute
-from tests.bench.machine import describe
+from tests.bench.machine import cores, describe
 from tests.bench.make_pair import make_pair
 from tests.servers import RedisServer
 
@@ -26,12 +28,23 @@ _WARM_UP_SECONDS: Final = 3.0
 _BARE_ROUTES: Final = {"bare FastAPI, on the loop": "/json", "bare FastAPI, on a thread": "/json-on-a-thread"}
 
 
+@dataclass(frozen=True)
+class _Target:
+    """What the API is started with, whatever its database."""
+
+    home: Path
+    models: Path
+    broker_url: str
+    processes: int
+
+
 def main() -> int:
     """Measure each database in turn; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=60.0, help="Of requests on schedule.")
     parser.add_argument("--rate", type=float, default=200.0, help="Requests a second.")
     parser.add_argument("--jobs", type=int, default=2000, help="Jobs in the store when it begins.")
+    parser.add_argument("--processes", type=int, default=cores(), help="Of the API (CROSSFADE_API_PROCESSES).")
     parser.add_argument("--database", choices=("postgresql", "sqlite"), nargs="+", default=["postgresql", "sqlite"])
     options = parser.parse_args()
     print(describe(), flush=True)
@@ -43,10 +56,12 @@ def main() -> int:
         for name in options.database:
             home = Path(folder, name)
             home.mkdir()
+            target = _Target(home, models, redis.url, options.processes)
             with database(name) as (url, database_pid):
-                api, answer_bytes = _measure_api(home, models, (url, redis.url), database_pid, phases, options.jobs)
+                api, answer_bytes = _measure_api(target, fill(url, models, options.jobs), url, database_pid, phases)
             bare = _measure_bare(home, answer_bytes, _phases(options.rate, options.seconds / 4))
-            print(f"\n{name}, {options.rate:.0f} requests a second\n\n{report(api, bare, database_pid)}", flush=True)
+            head = f"{name}, {options.rate:.0f} requests a second, {options.processes} API processes"
+            print(f"\n{head}\n\n{report(api, bare, database_pid)}", flush=True)
             has_met = has_met and is_met(api)
     return 0 if has_met else 1
 
@@ -58,22 +73,22 @@ def _phases(rate: float, seconds: float) -> list[Phase]:
 
 
 def _measure_api(
-    home: Path, models: Path, urls: tuple[str, str], database_pid: int | None, phases: list[Phase], jobs: int
+    target: _Target, jobs: Filled, database_url: str, database_pid: int | None, phases: list[Phase]
 ) -> tuple[Server, int]:
     """Return what the API did, and the mean size of its answers."""
-    database_url, broker_url = urls
-    ids, ended = fill(database_url, models, jobs)
-    outputs = home / "outputs"
+    outputs = target.home / "outputs"
     outputs.mkdir()
     settings = {
         "database_url": database_url,
-        "broker_url": broker_url,
-        "roots": json.dumps({"models": str(models)}),
+        "broker_url": target.broker_url,
+        "roots": json.dumps({"models": str(target.models)}),
         "destinations": json.dumps({"outputs": {"kind": "local", "path": str(outputs)}}),
         "api_token": TOKEN,
+        "requests_per_minute": NO_LIMIT,
+        "api_processes": target.processes,
     }
-    with serve(home, "crossfade_api", **settings) as process:
-        traffic = ApiTraffic(make_key(process.port), ids, ended)
+    with serve(target.home, "crossfade_api", **settings) as process:
+        traffic = ApiTraffic(make_key(process.port), *jobs)
         pids = [process.pid, *([database_pid] if database_pid is not None else [])]
         _, on_schedule, at_most = put_under_load(process.port, traffic, phases, pids)
     return Server(API, process.pid, on_schedule, at_most), on_schedule.body_bytes // max(1, on_schedule.answered)

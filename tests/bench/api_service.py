@@ -13,7 +13,7 @@ import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 from sqlalchemy import Engine, delete, insert, select
 
@@ -32,6 +32,8 @@ from tests.bench.api_traffic import new_spec
 from tests.servers import Postgres
 
 TOKEN: Final = "token-of-the-bench"
+Filled: TypeAlias = tuple[list[JobId], list[JobId]]
+"""The ids of all jobs of a store, and of those that have ended."""
 _PATTERNS: Final = 10
 _RUNNING: Final = 2
 """Of ten jobs in the store two are half done, the others have succeeded."""
@@ -99,8 +101,8 @@ def make_key(port: int) -> str:
         return str(json.load(answer)["secret"])
 
 
-def fill(url: str, models: Path, jobs: int) -> tuple[list[JobId], list[JobId]]:
-    """Migrate a database and put jobs of a real plan into it; return the ids of all, and of those that have ended."""
+def fill(url: str, models: Path, jobs: int) -> Filled:
+    """Migrate a database and put jobs of a real plan into it."""
     engine = create_store_engine(url)
     try:
         upgrade(engine)

@@ -7,6 +7,7 @@ with its idempotency key, which replays the answer, or without, which finds the 
 
 import json
 import random
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
@@ -14,9 +15,11 @@ from typing import Any, Final, Protocol
 from tests.bench.api_http import Answer
 
 LAMBDAS: Final = 5
+_NEXT: Final = re.compile(rb'"next":"([^"]+)"}$')
 _STEP: Final = 1e-6
 """Between the λ of one submission and those of the next: each is a job of its own, and float32 tells them apart."""
 _TEAMS: Final = ("red", "green", "blue", "grey")
+_FILTERS: Final = ("", "&state=SUCCEEDED", "&destination=outputs", *(f"&label=team%3D{team}" for team in _TEAMS))
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,8 @@ class Request:
     text: bytes = b""
     submitted: tuple[str, bytes] | None = None
     """The idempotency key and the body of something new."""
+    listed: str | None = None
+    """Which jobs a list is of; every second one goes on where the one before it ended."""
 
     def fault(self, answer: Answer) -> str | None:
         """Return what is wrong with an answer, None for a right one."""
@@ -65,6 +70,7 @@ class ApiTraffic:
         self._head = f"Host: 127.0.0.1\r\nAuthorization: Bearer {secret}\r\n"
         self._jobs, self._watched, self._ended = list(jobs), list(jobs[:100]), list(ended)
         self._tags: dict[str, str] = {}
+        self._pages: dict[str, str] = {}
         self._accepted: list[tuple[str, bytes]] = []
         self._count = 0
         self._kinds: tuple[tuple[Callable[[], Request], int], ...] = (
@@ -90,6 +96,9 @@ class ApiTraffic:
         if request.submitted is not None:
             self._accepted.append(request.submitted)
             self._jobs.append(answer.headers["location"].rpartition("/")[2])
+        elif request.listed is not None:
+            following = _NEXT.search(answer.body)
+            self._pages[request.listed] = f"&page={following[1].decode()}" if following else ""
         elif "etag" in answer.headers and answer.status == 200:
             self._tags[str(json.loads(answer.body)["id"])] = answer.headers["etag"]
 
@@ -104,10 +113,9 @@ class ApiTraffic:
         return self._get("poll a job with its ETag", f"/v1/merges/{job}", f"If-None-Match: {self._tags[job]}\r\n", 304)
 
     def _list(self) -> Request:
-        filters = ("", "&state=SUCCEEDED", f"&label=team%3D{self._dice.choice(_TEAMS)}", "&destination=outputs")
-        before = f"&before={self._dice.choice(self._ended)}" if self._dice.random() < 0.5 else ""
-        path = f"/v1/merges?limit=20{self._dice.choice(filters)}{before}"
-        return self._get("list 20 jobs", path, text=b'"items":[')
+        wanted = self._dice.choice(_FILTERS)
+        page = self._pages.pop(wanted, "")
+        return self._get("list 20 jobs", f"/v1/merges?limit=20{wanted}{page}", text=b'"items":[', listed=wanted)
 
     def _events(self) -> Request:
         job = self._dice.choice(self._ended)
@@ -125,8 +133,11 @@ class ApiTraffic:
             return self._post("submit, idempotency key again", body, key, text=b'"reused":false')
         return self._post("submit, same spec again", body, None, text=b'"reused":true')
 
-    def _get(self, kind: str, path: str, more: str = "", status: int = 200, text: bytes = b"") -> Request:
-        return Request(kind, f"GET {path} HTTP/1.1\r\n{self._head}{more}\r\n".encode(), status, text)
+    def _get(
+        self, kind: str, path: str, more: str = "", status: int = 200, *, text: bytes = b"", listed: str | None = None
+    ) -> Request:
+        raw = f"GET {path} HTTP/1.1\r\n{self._head}{more}\r\n".encode()
+        return Request(kind, raw, status, text, listed=listed)
 
     def _post(
         self, kind: str, body: bytes, key: str | None, text: bytes, submitted: tuple[str, bytes] | None = None

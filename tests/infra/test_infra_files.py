@@ -12,7 +12,7 @@ import pytest
 import yaml
 from pydantic_settings import BaseSettings
 
-from crossfade_api.__main__ import GRACE_SECONDS
+from crossfade_api.server import GRACE_SECONDS
 from crossfade_api.settings import ApiSettings
 from crossfade_core.messages import QUEUE_OF
 from crossfade_worker.settings import WorkerSettings

@@ -7,7 +7,7 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, SkipValidation
 
 from crossfade_core.errors import Blame
-from crossfade_core.job import Job, JobState, Output, OutputState, Phase, Progress
+from crossfade_core.job import Job, JobState, Output, OutputState, OutputSummary, Phase, Progress
 from crossfade_core.spec import MergeSpec, Statistics
 
 
@@ -215,10 +215,60 @@ class JobView(View):
         )
 
 
+class OutputSummaryView(View):
+    """The checkpoint of one λ as a list shows it."""
+
+    lam: float = Field(serialization_alias="lambda", examples=[0.5])
+    name: str = Field(description="Its place below the destination.", examples=["instruct-pad-0.5"])
+    state: OutputState
+    uri: str | None = Field(description="Where it was published.")
+    ended_at: datetime | None = Field(description="When it was published, or failed, or was cancelled.")
+
+
+class JobSummaryView(View):
+    """One job as a list shows it; `links.self` tells the rest: plan, files with digests, figures, warnings."""
+
+    id: str
+    state: JobState
+    phase: Phase
+    spec: SkipValidation[MergeSpec]
+    created_at: datetime
+    updated_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    submitted_by: str | None
+    progress: ProgressView
+    outputs: list[OutputSummaryView] = Field(description="One for each λ, in the order of the spec.")
+    error: ErrorView | None
+    links: LinksView
+
+    @classmethod
+    def of(cls, job: Job, outputs: Sequence[OutputSummary], progress: Progress, now: datetime) -> Self:
+        """Show a job as it stands at `now`."""
+        return cls(
+            id=job.id,
+            state=job.state,
+            phase=job.phase,
+            spec=job.spec,
+            created_at=job.created_at,
+            updated_at=job.updated_at,
+            started_at=job.started_at,
+            finished_at=job.finished_at,
+            submitted_by=job.submitted_by,
+            progress=ProgressView.of(job, progress, now),
+            outputs=[
+                OutputSummaryView(lam=each.lam, name=each.name, state=each.state, uri=each.uri, ended_at=each.ended_at)
+                for each in outputs
+            ],
+            error=_error(job.error),
+            links=LinksView.of(job),
+        )
+
+
 class JobListView(View):
     """One page of jobs, newest first."""
 
-    items: list[JobView]
+    items: list[JobSummaryView]
     next: str | None = Field(description="Give it as `page` for the next page; null on the last.")
 
 

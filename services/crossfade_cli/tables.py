@@ -18,7 +18,7 @@ from crossfade_cli.printing import plain
 if TYPE_CHECKING:
     from crossfade_client.audit_views import AuditView
     from crossfade_client.key_views import KeyView
-    from crossfade_client.views import JobView
+    from crossfade_client.views import JobSummary, JobView
     from crossfade_client.webhook_views import DeliveryView, WebhookView
 
 _WIDTH_ELSEWHERE = 10_000
@@ -97,7 +97,7 @@ def print_outputs(rows: Sequence[OutputRow], console: Console | None = None) -> 
         console.print("digests are shortened for this terminal; a pipe or --json gets all of them", style="dim")
 
 
-def print_jobs(jobs: Sequence["JobView"], console: Console | None = None) -> None:
+def print_jobs(jobs: Sequence["JobSummary"], console: Console | None = None) -> None:
     """Print a line for each job."""
     table = new_table("id", "state", "done", "λ", "created", "instruct")
     for job in jobs:
@@ -170,7 +170,7 @@ def print_audit(entries: Sequence["AuditView"], console: Console | None = None) 
     (console or stdout_console()).print(table)
 
 
-def _instruct(job: "JobView") -> str:
+def _instruct(job: "JobView | JobSummary") -> str:
     """Return the instruct side: a source, or a difference of two."""
     instruct = job.spec.instruct
     return instruct if isinstance(instruct, str) else " − ".join(instruct.delta_of)

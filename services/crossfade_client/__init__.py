@@ -11,7 +11,18 @@ from crossfade_client.key_views import KeyList, KeyView, NewKeyView
 from crossfade_client.plan_views import PlanReport
 from crossfade_client.server_events import ServerEvent
 from crossfade_client.spec_view import SpecView
-from crossfade_client.views import ErrorView, FiguresView, JobPage, JobView, OutputFile, OutputView, PlanView, Progress
+from crossfade_client.views import (
+    ErrorView,
+    FiguresView,
+    JobPage,
+    JobSummary,
+    JobView,
+    OutputFile,
+    OutputSummary,
+    OutputView,
+    PlanView,
+    Progress,
+)
 from crossfade_client.webhook_receiver import Receiver
 from crossfade_client.webhook_views import DeliveryPage, DeliveryView, NewWebhookView, WebhookList, WebhookView
 from crossfade_client.webhooks import WebhookMessage, verify
@@ -39,6 +50,7 @@ __all__ = [
     "JobFilter",
     "JobPage",
     "JobState",
+    "JobSummary",
     "JobView",
     "KeyList",
     "KeyView",
@@ -47,6 +59,7 @@ __all__ = [
     "NewWebhookView",
     "OutputFile",
     "OutputState",
+    "OutputSummary",
     "OutputView",
     "PlanReport",
     "PlanView",

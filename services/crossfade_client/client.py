@@ -11,7 +11,7 @@ from crossfade_client.connection import Connection, Request
 from crossfade_client.key_views import KeyList, KeyView, NewKeyView
 from crossfade_client.plan_views import PlanReport
 from crossfade_client.server_events import ServerEvent
-from crossfade_client.views import JobPage, JobView, Progress
+from crossfade_client.views import JobPage, JobSummary, JobView, Progress
 from crossfade_client.watch import ABSENCE_SECONDS, Watch
 from crossfade_client.webhook_calls import WebhookCalls
 from crossfade_core.spec import MergeSpec
@@ -133,7 +133,7 @@ class Client:
         params = {name: value for name, value in asked.items() if isinstance(value, str | int | list)}
         return self._connection.call(Request("GET", "/v1/merges", params=params), JobPage)
 
-    def jobs(self, **wanted: Unpack[JobFilter]) -> Iterator[JobView]:
+    def jobs(self, **wanted: Unpack[JobFilter]) -> Iterator[JobSummary]:
         """Yield all jobs, newest first, asking for a page when it is needed.
 
         Raises:

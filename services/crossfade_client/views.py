@@ -148,8 +148,36 @@ class JobView(View):
         raise Reported(message, {"code": self.state.lower(), "message": message})
 
 
+class OutputSummary(View):
+    """The checkpoint of one λ as a list shows it."""
+
+    lam: float = Field(alias="lambda")
+    name: str
+    state: OutputState
+    uri: str | None = None
+    ended_at: datetime | None = None
+
+
+class JobSummary(View):
+    """One job as a list shows it; `Client.get` tells the rest."""
+
+    id: str
+    state: JobState
+    phase: str
+    spec: SpecView
+    created_at: datetime
+    updated_at: datetime
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    submitted_by: str | None = None
+    progress: Progress = Progress()
+    outputs: tuple[OutputSummary, ...] = ()
+    error: ErrorView | None = None
+    links: LinksView
+
+
 class JobPage(View):
     """Some jobs, newest first; `next` is what to give as `page` for more."""
 
-    items: tuple[JobView, ...]
+    items: tuple[JobSummary, ...]
     next: str | None = None

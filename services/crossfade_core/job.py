@@ -165,6 +165,17 @@ class Output:
 
 
 @dataclass(frozen=True)
+class OutputSummary:
+    """What a list of jobs tells of an output: where it is, not what it holds."""
+
+    lam: float
+    name: str
+    state: OutputState
+    uri: str | None
+    ended_at: datetime | None
+
+
+@dataclass(frozen=True)
 class Unit:
     """One output shard, every λ of it. `shard` is the shard's plan; `result` its digests once DONE.
 

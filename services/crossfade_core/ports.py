@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
-from crossfade_core.job import Event, Job, JobId, JobState, Output, Phase, Progress, Unit, UnitId
+from crossfade_core.job import Event, Job, JobId, JobState, Output, OutputSummary, Phase, Progress, Unit, UnitId
 from crossfade_core.keys import ApiKey, Scope
 from crossfade_core.messages import TaskName
 from crossfade_core.spec import MergeSpec
@@ -315,13 +315,13 @@ class JobStore(Protocol):
     def list_jobs(
         self, wanted: JobFilter | None = None, *, limit: int = 50, before: JobId | None = None
     ) -> Sequence[Job]:
-        """Return jobs that pass the filter, newest first, older than `before` (ids sort by age)."""
+        """Return jobs that pass the filter, newest first, older than `before` (ids sort by age); without plans."""
 
     def list_outputs(self, job_id: JobId) -> Sequence[Output]:
         """Return the outputs in the order of the spec's λ list."""
 
-    def outputs_of(self, job_ids: Sequence[JobId]) -> Mapping[JobId, Sequence[Output]]:
-        """Return the outputs of several jobs at once, each as `list_outputs` does; none for an unknown job."""
+    def output_summaries(self, job_ids: Sequence[JobId]) -> Mapping[JobId, Sequence[OutputSummary]]:
+        """Return of several jobs at once what is told of their outputs in a list; nothing of an unknown job."""
 
     def list_units(self, job_id: JobId) -> Sequence[Unit]:
         """Return the units by position."""

@@ -14,13 +14,14 @@ from sqlalchemy import (
     case,
     exists,
     func,
+    null,
     or_,
     select,
 )
 from sqlalchemy.orm import aliased
 
 from crossfade_core.errors import StoreUnavailable
-from crossfade_core.job import Event, Job, JobId, JobState, Output, Progress, Unit, UnitId, UnitState
+from crossfade_core.job import Event, Job, JobId, JobState, Output, OutputSummary, Progress, Unit, UnitId, UnitState
 from crossfade_core.ports import JobFilter, Throughput
 from crossfade_stores.job_rows import check_job, read_job
 from crossfade_stores.job_submissions import UNFINISHED
@@ -31,7 +32,16 @@ from crossfade_stores.transactions import StoreSide
 _LOOKED_AT_JOBS: Final = 200
 _MEASURED_JOBS: Final = 20
 _JOB_IDS: Final[BindParameter[Any]] = bindparam("job_ids", expanding=True)
-_OUTPUTS: Final = select(OutputRow).where(OutputRow.job_id.in_(_JOB_IDS)).order_by(OutputRow.position)
+_OUTPUTS: Final = select(OutputRow).where(OutputRow.job_id == bindparam("job_id")).order_by(OutputRow.position)
+_OUTPUT_SUMMARIES: Final = (
+    select(OutputRow.job_id, OutputRow.lam, OutputRow.name, OutputRow.state, OutputRow.uri, OutputRow.ended_at)
+    .where(OutputRow.job_id.in_(_JOB_IDS))
+    .order_by(OutputRow.position)
+)
+_WITHOUT_PLAN: Final = [
+    null().label(column.name) if column.name == "plan_summary" else column for column in JobRow.__table__.columns
+]
+"""A plan's private part holds the index of a model: megabytes, for nobody who reads a list."""
 _PROGRESS: Final = (
     select(
         UnitRow.job_id,
@@ -61,7 +71,7 @@ class JobQueries(StoreSide):
         self, wanted: JobFilter | None = None, *, limit: int = 50, before: JobId | None = None
     ) -> Sequence[Job]:
         """Return jobs, newest first."""
-        query = select(JobRow).where(*_wanted(wanted or JobFilter())).order_by(JobRow.id.desc()).limit(limit)
+        query = select(*_WITHOUT_PLAN).where(*_wanted(wanted or JobFilter())).order_by(JobRow.id.desc()).limit(limit)
         if before is not None:
             query = query.where(JobRow.id < before)
         with self._transactions.rows() as connection:
@@ -74,12 +84,16 @@ class JobQueries(StoreSide):
             JobNotFound: There is no such job.
         """
         with self._transactions.rows() as connection:
-            return _outputs(connection, [job_id])[job_id] or _none_of(connection, job_id)
+            rows = connection.execute(_OUTPUTS, {"job_id": job_id}).all()
+            return [OutputRow.as_output(row) for row in rows] or _none_of(connection, job_id)
 
-    def outputs_of(self, job_ids: Sequence[JobId]) -> Mapping[JobId, Sequence[Output]]:
-        """Return the outputs of several jobs in one query."""
+    def output_summaries(self, job_ids: Sequence[JobId]) -> Mapping[JobId, Sequence[OutputSummary]]:
+        """Return what lists tell of the outputs of several jobs, in one query."""
+        found: dict[JobId, list[OutputSummary]] = {job_id: [] for job_id in job_ids}
         with self._transactions.rows() as connection:
-            return _outputs(connection, job_ids)
+            for job_id, lam, name, state, uri, ended_at in connection.execute(_OUTPUT_SUMMARIES, {"job_ids": job_ids}):
+                found[job_id].append(OutputSummary(lam, name, state, uri, ended_at))
+        return found
 
     def list_units(self, job_id: JobId) -> Sequence[Unit]:
         """Return the units by position."""
@@ -193,13 +207,6 @@ class JobQueries(StoreSide):
                 expected=expected,
                 found=found,
             )
-
-
-def _outputs(connection: Connection, job_ids: Sequence[JobId]) -> dict[JobId, list[Output]]:
-    found: dict[JobId, list[Output]] = {job_id: [] for job_id in job_ids}
-    for row in connection.execute(_OUTPUTS, {"job_ids": job_ids}):
-        found[row.job_id].append(OutputRow.as_output(row))
-    return found
 
 
 def _progress(connection: Connection, job_ids: Sequence[JobId]) -> dict[JobId, Progress]:

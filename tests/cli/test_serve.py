@@ -157,6 +157,7 @@ def test_children_are_configured_by_their_environment_alone(tmp_path: Path):
     options = ServeOptions(tmp_path, "127.0.0.1", 0, {"m": Path("/srv/m")}, {"o": Path("/srv/o")}, workers=2, threads=3)
     env = child_environment(options, 8123, tmp_path / "r.sock")
     ours = {name: value for name, value in env.items() if name.startswith("CROSSFADE_")}
+    key = ours.pop("CROSSFADE_WEBHOOK_KEY")
     assert ours == {
         "CROSSFADE_DATABASE_URL": f"sqlite:///{tmp_path}/crossfade.db",
         "CROSSFADE_BROKER_URL": f"redis+socket://{tmp_path}/r.sock?virtual_host=0",
@@ -166,7 +167,23 @@ def test_children_are_configured_by_their_environment_alone(tmp_path: Path):
         "CROSSFADE_API_PORT": "8123",
         "CROSSFADE_THREADS": "3",
         "CROSSFADE_UNITS_AT_ONCE": "2",
+        "CROSSFADE_WEBHOOK_NETWORKS": '["127.0.0.0/8", "::1/128"]',
     }
+    assert (len(key), (tmp_path / "webhook.key").read_text()) == (64, key)
+    assert (tmp_path / "webhook.key").stat().st_mode & 0o777 == 0o600
+
+
+def test_webhooks_keep_their_key_and_reach_this_machine_from_loopback_alone(tmp_path: Path, monkeypatch):
+    def webhooks_of(host: str) -> list[str]:
+        options = ServeOptions(tmp_path, host, 0, {}, {}, workers=1, threads=0)
+        env = child_environment(options, 8123, tmp_path / "r.sock")
+        return [env["CROSSFADE_WEBHOOK_KEY"], env["CROSSFADE_WEBHOOK_NETWORKS"]]
+
+    key, networks = webhooks_of("localhost")
+    assert json.loads(networks)
+    assert webhooks_of("0.0.0.0") == [key, "[]"]
+    monkeypatch.setenv("CROSSFADE_WEBHOOK_KEY", "of the operator's own choosing, long enough")
+    assert webhooks_of("0.0.0.0")[0] != key
 
 
 REGISTRIES = {

@@ -137,10 +137,10 @@ def test_all_jobs_are_listed_page_by_page_as_they_are_needed():
 def test_keys_are_made_listed_and_revoked():
     expires_at = datetime(2027, 1, 1, tzinfo=UTC)
     with FakeService() as service, Client(service.url) as client:
-        made = client.create_key("release", scopes=["read"], max_jobs=5, expires_at=expires_at)
+        made = client.create_key("release", scopes=["read"], max_jobs=5, requests_per_minute=60, expires_at=expires_at)
         (listed,) = client.list_keys().items
         revoked = client.revoke_key("release")
-    expected = {"name": "release", "scopes": ["read"], "max_jobs": 5, "expires_at": "2027-01-01T00:00:00+00:00"}
-    assert service.asked[0].body == expected
+    limits = {"max_jobs": 5, "requests_per_minute": 60, "expires_at": "2027-01-01T00:00:00+00:00"}
+    assert service.asked[0].body == {"name": "release", "scopes": ["read"], **limits}
     assert (made.secret, listed.expires_at) == (SECRET, expires_at)
     assert revoked.revoked_at == datetime(2026, 11, 21, tzinfo=UTC)

@@ -8,7 +8,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import NoResultFound
 
 from crossfade_core.errors import IllegalTransition, JobNotFound
-from crossfade_core.job import Job, JobId, JobState, OutputState, Phase, Progress, Unit, UnitState
+from crossfade_core.job import Job, JobId, JobState, OutputState, OutputSummary, Phase, Progress, Unit, UnitState
 from crossfade_core.ports import JobFilter, JobStore, NewUnit, Submission
 from crossfade_core.spec import MergeSpec, spec_digest
 from crossfade_stores.job_store import SqlJobStore
@@ -60,14 +60,21 @@ def test_a_new_job_has_one_pending_output_per_lambda_in_the_order_of_the_spec(st
 def test_outputs_and_progress_of_several_jobs_are_those_of_each(store, spec, running_job):
     merging, _ = running_job(2)
     waiting, unknown = store.create_job(spec).id, JobId("job-none")
-    outputs, progress = (ask([merging, waiting, unknown]) for ask in (store.outputs_of, store.progress_of))
-    assert outputs == {job: store.list_outputs(job) for job in (merging, waiting)} | {unknown: []}
+    store.publish_output(merging, 1, "s3://models/b", {"config.json": {"size_bytes": 2, "sha256": "ab"}})
+    outputs, progress = (ask([merging, waiting, unknown]) for ask in (store.output_summaries, store.progress_of))
+    expected = {
+        job: [
+            OutputSummary(each.lam, each.name, each.state, each.uri, each.ended_at) for each in store.list_outputs(job)
+        ]
+        for job in (merging, waiting)
+    }
+    assert outputs == expected | {unknown: []}
     assert progress == {job: store.progress(job) for job in (merging, waiting)} | {unknown: Progress(0, 0, 0, 0)}
     assert progress[merging].units_total == 2
 
 
 def test_nothing_is_asked_of_no_jobs(store):
-    assert (store.outputs_of([]), store.progress_of([])) == ({}, {})
+    assert (store.output_summaries([]), store.progress_of([])) == ({}, {})
 
 
 def test_a_lambda_at_the_edge_of_float32_reads_back_exactly(store, spec):

@@ -12,7 +12,7 @@ from crossfade_api.page_tokens import PageToken, read_token, write_token
 from crossfade_api.problems import documented
 from crossfade_api.steering import cancel_job, retry_job
 from crossfade_api.submission import submit_once
-from crossfade_api.views import JobListView, JobView, LinksView
+from crossfade_api.views import JobListView, JobSummaryView, JobView, LinksView
 from crossfade_core.job import Job, JobId, JobState
 from crossfade_core.ports import JobFilter
 from crossfade_core.spec import MAX_LABELS, MergeSpec, SourceUri
@@ -173,10 +173,10 @@ def retry_merge(caller: Submitter, job: ExistingJob, adapters: AdaptersDep) -> J
     return _show(retry_job(job, caller, adapters), adapters)
 
 
-def _show_all(jobs: Sequence[Job], adapters: Adapters) -> list[JobView]:
+def _show_all(jobs: Sequence[Job], adapters: Adapters) -> list[JobSummaryView]:
     ids, now = [job.id for job in jobs], adapters.clock.now()
-    outputs, progress = adapters.store.outputs_of(ids), adapters.store.progress_of(ids)
-    return [JobView.of(job, outputs[job.id], progress[job.id], now) for job in jobs]
+    outputs, progress = adapters.store.output_summaries(ids), adapters.store.progress_of(ids)
+    return [JobSummaryView.of(job, outputs[job.id], progress[job.id], now) for job in jobs]
 
 
 def _show(job: Job, adapters: Adapters, *, is_reused: bool = False) -> JobView:

@@ -10,6 +10,7 @@ from fastapi import FastAPI, Security
 
 from crossfade_api.auth import AccessGate, bearer_scheme
 from crossfade_api.dependencies import Adapters
+from crossfade_api.known_keys import KnownKeys
 from crossfade_api.limits import BodyLimit
 from crossfade_api.openapi import correct_openapi
 from crossfade_api.problems import install_problems
@@ -60,7 +61,7 @@ def open_adapters(settings: ApiSettings) -> Iterator[Adapters]:
         closing.callback(queue.close)
         yield Adapters(
             store=SqlJobStore(engine, clock),
-            keys=SqlKeyStore(engine, clock),
+            keys=KnownKeys(SqlKeyStore(engine, clock), clock),
             webhooks=SqlWebhookStore(engine, clock),
             secrets=WebhookSecrets(settings),
             audit=SqlAuditLog(engine, clock),

@@ -14,11 +14,11 @@ from pydantic import SecretStr
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from crossfade_api.known_keys import KnownKeys
 from crossfade_api.problems import problem_of, problem_response
 from crossfade_core import keys
 from crossfade_core.errors import CrossfadeError, ScopeMissing
 from crossfade_core.keys import LOCAL, OPERATOR, Caller
-from crossfade_core.ports import KeyStore
 
 OPEN_PATHS: Final = re.compile(r"/(healthz|readyz|openapi\.json|docs|problems(/[^/]+)?)")
 """What needs no key. Everything else does, also paths that do not exist: a new route is closed until listed here."""
@@ -53,7 +53,7 @@ class AccessGate:
         key_store: Asked for it once the application runs.
     """
 
-    def __init__(self, app: ASGIApp, token: SecretStr | None, key_store: Callable[[], KeyStore]) -> None:
+    def __init__(self, app: ASGIApp, token: SecretStr | None, key_store: Callable[[], KnownKeys]) -> None:
         self._app = app
         self._token = token
         self._key_store = key_store
@@ -81,7 +81,8 @@ class AccessGate:
         if self._token is not None and _same(secret, self._token):
             return OPERATOR
         if is_key:
-            key = await to_thread.run_sync(self._key_store().find_key, secret)
+            known = self._key_store()
+            key = known.remembered(secret) or await to_thread.run_sync(known.find_key, secret)
             if key is not None:
                 return Caller.of(key)
         raise HTTPException(

@@ -8,13 +8,14 @@ from typing import Annotated, Final, Protocol
 import structlog
 from fastapi import Depends, Path, Request
 
+from crossfade_api.known_keys import KnownKeys
 from crossfade_api.webhook_secrets import WebhookSecrets
 from crossfade_core.audit import AuditLog
 from crossfade_core.errors import JobNotFound, QueueUnavailable
 from crossfade_core.job import Job, JobId
 from crossfade_core.keys import Caller
 from crossfade_core.messages import TaskName
-from crossfade_core.ports import Clock, JobStore, KeyStore, OpenSink, OpenSource, TaskQueue
+from crossfade_core.ports import Clock, JobStore, OpenSink, OpenSource, TaskQueue
 from crossfade_core.spec import MergeSpec
 from crossfade_core.webhook_store import WebhookStore
 from crossfade_registries.header_cache import HeaderCache
@@ -36,7 +37,7 @@ class Adapters:
     """Everything outside the process that the API speaks to; `check_user` is `Registries.check_user`."""
 
     store: JobStore
-    keys: KeyStore
+    keys: KnownKeys
     webhooks: WebhookStore
     secrets: WebhookSecrets
     audit: AuditLog

@@ -3,10 +3,15 @@
 Nothing connects here: the first query does. An engine belongs to one process; after a fork, make a new one.
 """
 
+import functools
+import math
+import time
 from typing import Any, Final
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy import URL, Connection, Dialect, Engine, PoolProxiedConnection, create_engine, event, make_url
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import ArgumentError, DisconnectionError
+from sqlalchemy.pool import ConnectionPoolEntry
 
 BUSY_SECONDS: Final = 30
 """How long an SQLite write waits for another process's write."""
@@ -21,11 +26,12 @@ READ_ONLY: Final = "crossfade_read_only"
 """Execution option of connections that only read: on SQLite they wait for no writer."""
 
 _OPTIONS: Final[dict[str, Any]] = {
-    "pool_pre_ping": True,
     "pool_size": POOL_SIZE,
     "max_overflow": 0,
     "pool_timeout": POOL_WAIT_SECONDS,
 }
+_RETURNED: Final = "crossfade_returned"
+_RESTED_SECONDS: Final = 1.0
 _POSTGRES_DEFAULTS: Final = {"connect_timeout": "5", "keepalives_idle": "30", "tcp_user_timeout": "30000"}
 # Seconds, seconds, milliseconds (libpq). Without them a vanished host holds a call for the kernel's quarter of an hour.
 
@@ -52,12 +58,33 @@ def create_store_engine(url: str) -> Engine:
 
 def _postgres_engine(url: URL) -> Engine:
     defaults = {key: value for key, value in _POSTGRES_DEFAULTS.items() if key not in url.query}
-    return create_engine(
+    engine = create_engine(
         url.set(drivername="postgresql+psycopg").update_query_dict(defaults),
         # Row locks are taken first and read after: each statement must see what was committed before it.
         isolation_level="READ COMMITTED",
         **_OPTIONS,
     )
+    event.listen(engine, "checkin", _note_return)
+    event.listen(engine, "checkout", functools.partial(_look_after_rest, engine.dialect))
+    return engine
+
+
+def _note_return(connection: object, record: ConnectionPoolEntry) -> None:
+    record.info[_RETURNED] = time.monotonic()
+
+
+def _look_after_rest(
+    dialect: Dialect, connection: DBAPIConnection, record: ConnectionPoolEntry, proxy: PoolProxiedConnection
+) -> None:
+    """See that a connection that rested still leads somewhere; if not, the pool takes another.
+
+    SQLAlchemy's own `pool_pre_ping` asks before every use: of a request of five statements, five questions more.
+    """
+    if time.monotonic() - record.info.get(_RETURNED, math.inf) > _RESTED_SECONDS:
+        try:
+            dialect.do_ping(connection)
+        except dialect.loaded_dbapi.Error as error:
+            raise DisconnectionError("the connection ended while it rested") from error
 
 
 def _sqlite_engine(url: URL) -> Engine:

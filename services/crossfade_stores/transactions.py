@@ -24,6 +24,9 @@ class Transactions:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._reading = engine.execution_options(**{READ_ONLY: True})
+        # One statement and its answer, instead of three that also begin and end a transaction.
+        is_postgres = engine.dialect.name == "postgresql"
+        self._asking = engine.execution_options(isolation_level="AUTOCOMMIT") if is_postgres else self._reading
 
     @contextmanager
     def read(self) -> Iterator[Session]:
@@ -37,12 +40,14 @@ class Transactions:
 
     @contextmanager
     def rows(self) -> Iterator[Connection]:
-        """Open a transaction that only reads plain rows: without a session it takes half the time.
+        """Lend a connection for reading plain rows: without a session it takes half the time.
+
+        On PostgreSQL each statement sees what was committed before it, as in any transaction of ours.
 
         Raises:
             StoreUnavailable: As for `read`.
         """
-        with self._wrapped(), self._reading.begin() as connection:
+        with self._wrapped(), self._asking.begin() as connection:
             yield connection
 
     @contextmanager

@@ -27,9 +27,13 @@ def tell_webhooks(session: Session, job: JobRow, type: str, data: Mapping[str, A
         **data,
         "links": {"self": f"/v1/merges/{job.id}"},
     }
-    for webhook in session.scalars(select(WebhookRow).where(WebhookRow.disabled_at.is_(None), is_meant)):
-        if type in webhook.events:
-            session.add(new_delivery(webhook.id, type, told, now, event=(job.id, job.last_sequence)))
+    with session.no_autoflush:  # what is new in this transaction changes no webhook, and goes out at once later
+        webhooks = session.execute(
+            select(WebhookRow.id, WebhookRow.events).where(WebhookRow.disabled_at.is_(None), is_meant)
+        ).all()
+    for webhook_id, events in webhooks:
+        if type in events:
+            session.add(new_delivery(webhook_id, type, told, now, event=(job.id, job.last_sequence)))
 
 
 def new_delivery(

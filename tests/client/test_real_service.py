@@ -26,7 +26,11 @@ def test_a_job_is_submitted_shown_and_listed_with_every_field_typed(client: Clie
     assert (job.state, job.spec.lambdas, job.spec.labels) == (JobState.QUEUED, (0.0, 0.5), {"team": "eval"})
     assert before - timedelta(seconds=1) < job.created_at < datetime.now(UTC) + timedelta(seconds=1)
     assert [output.lam for output in job.outputs] == [0.0, 0.5]
-    assert list(client.jobs(labels={"team": "eval"}, state=JobState.QUEUED)) == [job]
+    (listed,) = client.jobs(labels={"team": "eval"}, state=JobState.QUEUED)
+    assert (listed.id, listed.spec, listed.links) == (job.id, job.spec, job.links)
+    assert [(each.lam, each.name, each.state) for each in listed.outputs] == [
+        (each.lam, each.name, each.state) for each in job.outputs
+    ]
     assert list(client.jobs(labels={"team": "other"})) == []
 
 

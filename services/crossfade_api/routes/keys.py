@@ -97,5 +97,8 @@ def list_keys(adapters: AdaptersDep, _: Administrator) -> KeyListView:
 def revoke_key(
     name: Annotated[KeyName, Path(description="The key's name.")], adapters: AdaptersDep, caller: Administrator
 ) -> KeyView:
-    """Revoke a key at once and for good; its name is not used again, its jobs go on, its webhooks are disabled."""
+    """Revoke a key for good, here at once and within a second in other API processes.
+
+    Its name is not used again, its jobs go on, its webhooks are disabled.
+    """
     return KeyView.of(adapters.keys.revoke_key(name, caller.name))

@@ -114,8 +114,10 @@ def check_limit(session: Session, name: str | None) -> None:
     Raises:
         QueueLimitReached: It may not.
     """
-    # Locked, so that two submissions at once are counted in turn.
-    _check_limit(session, session.scalar(select(KeyRow).where(KeyRow.name == name).with_for_update()))
+    # Locked, so that two submissions at once are counted in turn; but those of a key without a limit need not wait.
+    limited = select(KeyRow).where(KeyRow.name == name, KeyRow.max_jobs.is_not(None))
+    with session.no_autoflush:
+        _check_limit(session, session.scalar(limited.with_for_update()))
 
 
 def _check_limit(session: Session, key: KeyRow | None) -> None:

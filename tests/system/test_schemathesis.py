@@ -19,6 +19,7 @@ HERE = Path(__file__).parent
 PROGRAM = Path(sys.executable).with_name("st")
 TOKEN = "token-of-the-operator"
 OPERATIONS = 23
+COVERED_LINKS = 10
 
 
 @pytest.fixture
@@ -38,20 +39,15 @@ def api(tmp_path, redis_url) -> Iterator[httpx.Client]:
             yield client
 
 
-def run(api: httpx.Client, folder: Path, phases: str, *, key: str = TOKEN, seed: int = 1, examples: int = 10) -> str:
-    command = [
-        PROGRAM,
-        "--no-color",
-        f"--config-file={HERE / 'schemathesis.toml'}",
-        "run",
-        f"{api.base_url}/openapi.json",
-    ]
-    command += ["--checks", "all", "--phases", phases, "--seed", str(seed), "--max-examples", str(examples)]
-    environment = {**os.environ, "CROSSFADE_FUZZ_KEY": key, "PYTHONPATH": str(HERE.parents[1])}
+def run(api: httpx.Client, folder: Path, phases: str, *further: str, key: str = TOKEN, seed: int = 1) -> str:
+    """Run schemathesis in an empty folder, with the secret in its environment, and return what it printed."""
+    config, document = HERE / "schemathesis.toml", f"{api.base_url}/openapi.json"
+    command = [PROGRAM, "--no-color", f"--config-file={config}", "run", document, "--checks", "all", *further]
+    command += ["--phases", phases, "--seed", str(seed)]
+    paths = os.pathsep.join([str(HERE.parents[1]), os.environ.get("PYTHONPATH", "")])
+    environment = {**os.environ, "CROSSFADE_FUZZ_KEY": key, "PYTHONPATH": paths}
     done = subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-20_000:] + done.stderr
-    (tested,) = re.findall(r"Tested: (\d+)", done.stdout)
-    assert int(tested) == OPERATIONS
     return done.stdout
 
 
@@ -60,14 +56,13 @@ def done_by_the_run(api: httpx.Client) -> set[str]:
 
 
 def test_every_operation_keeps_what_the_document_says(api, tmp_path):
-    run(api, tmp_path, "examples,coverage,fuzzing")
+    assert f"Tested: {OPERATIONS}\n" in run(api, tmp_path, "examples,coverage,fuzzing", "--max-examples=10")
 
 
 def test_what_one_call_gives_the_next_one_takes(api, tmp_path):
-    told = run(api, tmp_path, "stateful", examples=30)
-    ((covered, links),) = re.findall(r"(\d+) covered / (\d+) selected", told)
-    assert int(covered) > 0
-    assert int(links) > int(covered) or links == covered
+    told = run(api, tmp_path, "stateful", "--max-time=45")  # goes on for so long
+    (covered,) = re.findall(r"(\d+) covered", told)
+    assert int(covered) >= COVERED_LINKS
     assert {"merge.submitted", "webhook.created", "webhook.deleted", "key.created", "key.revoked"} <= done_by_the_run(
         api
     )
@@ -75,11 +70,11 @@ def test_what_one_call_gives_the_next_one_takes(api, tmp_path):
 
 def test_key_that_may_only_read_is_refused_as_documented(api, tmp_path):
     made = api.post("/v1/keys", json={"name": "reader", "scopes": ["read"]}).json()
-    run(api, tmp_path, "examples,coverage,fuzzing", key=made["secret"], examples=1)
+    run(api, tmp_path, "examples,coverage,fuzzing", "--max-examples=1", key=made["secret"])
     assert done_by_the_run(api) <= {"key.created", "webhook.created", "webhook.deleted", "webhook.rotated"}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [2, 3, 5, 7])
 def test_other_seeds_and_more_examples_find_nothing_either(api, tmp_path, seed):
-    run(api, tmp_path, "examples,coverage,fuzzing,stateful", seed=seed, examples=100)
+    run(api, tmp_path, "examples,coverage,fuzzing,stateful", "--max-examples=100", seed=seed)

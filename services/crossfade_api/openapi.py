@@ -3,9 +3,11 @@
 from collections.abc import Iterator
 from typing import Any, Final
 
+from crossfade_api.openapi_links import add_links
 from crossfade_api.problems import PROBLEM_JSON, meaning_of
 
 _COUNTED: Final = "/v1/"
+_LIMITS: Final = {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"}
 _HEADERS: Final = {
     "RateLimit-Policy": {
         "description": "How many requests the caller may send (`q`) in how many seconds (`w`); absent where any number "
@@ -24,9 +26,10 @@ _HEADERS: Final = {
 
 
 def correct_openapi(document: dict[str, Any]) -> None:
-    """Correct what FastAPI's document says of errors, and say what every counted call has in common, in place.
+    """Correct what FastAPI's document says of errors, and say what calls have in common and lead to, in place.
 
-    FastAPI files every model under the route's own media type, and adds its own 422 to any route with a parameter.
+    FastAPI files every model under the route's own media type, adds its own 422 to any route with a parameter, lets
+    parameters be null, which no URL and no header can say, and writes every limit as a float.
     """
     for path, operation in _operations(document):
         answers = {status: answer for status, answer in operation["responses"].items() if status >= "400"}
@@ -36,8 +39,14 @@ def correct_openapi(document: dict[str, Any]) -> None:
                 answer["content"] = {PROBLEM_JSON: content}
             else:
                 del operation["responses"][status]
+        for parameter in operation.get("parameters", ()):
+            parameter["schema"] = _without_null(parameter["schema"])
+        if "requestBody" in operation:
+            _add_problem(operation, 400)
         if path.startswith(_COUNTED):
             _add_limits(operation)
+        add_links(operation)
+    _write_whole_limits(document)
     document["components"]["headers"] = dict(_HEADERS)
     for unused in ("HTTPValidationError", "ValidationError"):
         document["components"]["schemas"].pop(unused, None)
@@ -50,13 +59,36 @@ def _operations(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]
 
 
 def _add_limits(operation: dict[str, Any]) -> None:
-    problem = {PROBLEM_JSON: {"schema": {"$ref": "#/components/schemas/Problem"}}}
-    operation["responses"].setdefault("429", {"description": meaning_of(429), "content": problem})
-    operation["responses"] = dict(sorted(operation["responses"].items()))
+    _add_problem(operation, 429)
     for status, answer in operation["responses"].items():
         references = {name: {"$ref": f"#/components/headers/{name}"} for name in _header_names(status)}
         if references:
             answer["headers"] = {**answer.get("headers", {}), **references}
+
+
+def _add_problem(operation: dict[str, Any], status: int) -> None:
+    problem = {PROBLEM_JSON: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    operation["responses"].setdefault(str(status), {"description": meaning_of(status), "content": problem})
+    operation["responses"] = dict(sorted(operation["responses"].items()))
+
+
+def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
+    others = [kind for kind in schema.get("anyOf", ()) if kind != {"type": "null"}]
+    if len(others) != 1:
+        return schema
+    return {**{name: value for name, value in schema.items() if name != "anyOf"}, **others[0]}
+
+
+def _write_whole_limits(part: object) -> None:
+    """Write a limit such as 2^63 as it is: as a float it is read as any of a thousand whole numbers."""
+    if isinstance(part, list):
+        for item in part:
+            _write_whole_limits(item)
+    elif isinstance(part, dict):
+        for name, value in part.items():
+            if name in _LIMITS and isinstance(value, float) and value.is_integer() and abs(value) <= 2**63:
+                part[name] = int(value)
+            _write_whole_limits(value)
 
 
 def _header_names(status: str) -> list[str]:

@@ -6,7 +6,7 @@ Problems never show what nobody meant to say: an unexpected exception becomes a 
 import json
 import uuid
 from collections.abc import Mapping, Sequence
-from http import HTTPStatus
+from http import HTTPMethod, HTTPStatus
 from typing import Annotated, Any, Final, NamedTuple, NotRequired
 
 import structlog
@@ -15,6 +15,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import Field
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.routing import Match
 from typing_extensions import TypedDict  # pydantic needs this one below Python 3.12
 
 from crossfade_api.invalid_fields import InvalidField, invalid_fields
@@ -127,6 +128,7 @@ HTTP_PROBLEMS: Final = {
 }
 
 _MEANING: Final = {
+    400: "The body is no text in UTF-8, or is nested too deeply to be read.",
     401: "No key, or one that opens nothing.",
     403: "The key does not have the right.",
     404: "There is no such thing.",
@@ -231,7 +233,19 @@ async def _answer(request: Request, error: Exception) -> Response:
         else:
             bound.warning("request.failed", reason=problem["detail"])
     headers = {**getattr(request.state, "answer_headers", {}), **(getattr(error, "headers", None) or {})}
+    if problem["status"] == HTTPStatus.METHOD_NOT_ALLOWED:
+        headers["Allow"] = ", ".join(_allowed(request))
     return problem_response(problem, headers)
+
+
+def _allowed(request: Request) -> list[str]:
+    """Return the methods of every route of this path: the exception names those of the first alone."""
+    asked = ({**request.scope, "method": method} for method in HTTPMethod)
+    return [
+        scope["method"].value
+        for scope in asked
+        if any(route.matches(scope)[0] is Match.FULL for route in request.app.routes)
+    ]
 
 
 def _problem(

@@ -7,7 +7,16 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from crossfade_api.views import View
 from crossfade_core.job import JobId
-from crossfade_core.webhooks import ENDINGS, MAX_URL_CHARACTERS, Delivery, DeliveryState, EventType, Webhook
+from crossfade_core.json_types import Flag, repeatable
+from crossfade_core.webhooks import (
+    ENDINGS,
+    MAX_URL_CHARACTERS,
+    URL_PATTERN,
+    Delivery,
+    DeliveryState,
+    EventType,
+    Webhook,
+)
 
 
 class WebhookRequest(BaseModel):
@@ -18,13 +27,14 @@ class WebhookRequest(BaseModel):
     url: str = Field(
         min_length=1,
         max_length=MAX_URL_CHARACTERS,
+        json_schema_extra={"pattern": URL_PATTERN},
         description="Where messages are POSTed; https, at public addresses.",
         examples=["https://ci.example.org/hooks/crossfade"],
     )
-    events: Annotated[frozenset[EventType], Field(min_length=1)] = Field(
+    events: Annotated[frozenset[EventType], Field(min_length=1, json_schema_extra=repeatable)] = Field(
         default=ENDINGS, description="What to be told of; without it, of every way in which a job ends."
     )
-    every_job: bool = Field(
+    every_job: Flag = Field(
         default=False, description="Of everybody's jobs, not of the caller's alone; for administrators."
     )
 

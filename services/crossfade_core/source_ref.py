@@ -4,6 +4,8 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
+from crossfade_core.json_types import UNSEEN, is_seen
+
 MAX_URI_CHARACTERS: Final = 1200
 DEFAULT_REVISION: Final = "main"
 FORMS: Final = "local://ROOT/PATH, s3://BUCKET/PREFIX or hf://ORG/NAME@REVISION"
@@ -13,6 +15,15 @@ _LOCAL = re.compile(rf"local://(?P<root>{_CONFIGURED})/(?P<path>[^\x00\\]{{1,102
 _S3 = re.compile(rf"s3://(?P<bucket>{_CONFIGURED})/(?P<prefix>[^\x00\\]{{1,1024}})")
 _REPO = r"[A-Za-z0-9_](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9_])?"
 _HUB = re.compile(rf"hf://(?P<repo>(?:{_REPO}/)?{_REPO})(?:@(?P<revision>[A-Za-z0-9][A-Za-z0-9._/-]{{0,254}}))?")
+_FOLDER_SCHEMA = (
+    rf"(?:local|s3)://{_CONFIGURED}/(?=.{{1,1024}}$)(?!.*//[^/])(?!(?:.*/)?\.{{1,2}}(?:/|$))"
+    rf"[^/{UNSEEN}\\][^{UNSEEN}\\]*"
+)
+_HUB_SCHEMA = (
+    rf"hf://(?!.*(?:--|\.\.|//|/\.(?:/|$)|\.git(?:/|@|$)))(?:{_REPO}/)?{_REPO}(?:@[A-Za-z0-9][A-Za-z0-9._/-]{{0,254}})?"
+)
+SOURCE_PATTERN: Final = f"^(?:{_FOLDER_SCHEMA}|{_HUB_SCHEMA})$"
+"""What `parse_source` takes, for JSON Schema."""
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
@@ -100,7 +111,7 @@ def parse_source(uri: str) -> SourceRef:
         ValueError: The scheme is none of the three, a name is malformed, or a path climbs (`..`), is absolute or has an
             empty component.
     """
-    if uri.isprintable() and len(uri) <= MAX_URI_CHARACTERS:
+    if is_seen(uri) and len(uri) <= MAX_URI_CHARACTERS:
         if (local := _LOCAL.fullmatch(uri)) is not None:
             return LocalRef(local["root"], _plain(local["path"], uri))
         if (s3 := _S3.fullmatch(uri)) is not None:

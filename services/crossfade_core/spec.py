@@ -16,12 +16,15 @@ from pydantic import (
     ConfigDict,
     Discriminator,
     Field,
+    JsonValue,
     Tag,
     ValidationInfo,
     model_validator,
 )
+from pydantic.config import JsonDict
 
-from crossfade_core.source_ref import FORMS, parse_source
+from crossfade_core.json_types import NOT_TEXT, UNSEEN, Flag, is_seen
+from crossfade_core.source_ref import FORMS, SOURCE_PATTERN, parse_source
 
 OutDtype = Literal["auto", "bfloat16", "float16", "float32"]
 Parent = Literal["instruct", "base"]
@@ -47,6 +50,36 @@ _JOB_ID_CHARACTERS: Final = 36
 _COMPONENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,199}")
 _MAX_NAME_CHARACTERS: Final = 240
 """Of a whole output name: a sink may need it as one component, with room to add to it (NAME_MAX is 255)."""
+_FIELD: Final = r"\{(?:base|instruct|lambda|job)\}"
+_TEMPLATE_PART: Final = rf"(?:[A-Za-z0-9_]|{_FIELD})(?:[A-Za-z0-9._-]|{_FIELD}){{0,199}}"
+_TEMPLATE_SCHEMA: Final[JsonDict] = {"pattern": f"^{_TEMPLATE_PART}(?:/{_TEMPLATE_PART}){{0,3}}$"}
+_LABEL_NAME: Final = "[A-Za-z0-9][A-Za-z0-9._/-]{0,62}"
+LABEL_VALUE: Final = f"[^{UNSEEN}]{{0,256}}"
+_LABELS_SCHEMA: Final[JsonDict] = {
+    "propertyNames": {"pattern": f"^{_LABEL_NAME}$"},
+    "additionalProperties": {"type": "string", "pattern": f"^{LABEL_VALUE}$"},
+}
+_SOURCE_SCHEMA: Final[JsonDict] = {"pattern": SOURCE_PATTERN}
+_STRENGTH_SCHEMA: Final[JsonDict] = {"minimum": -_LARGEST_F32, "maximum": _LARGEST_F32}
+_RULE_SCHEMA: Final[list[JsonValue]] = [
+    {"required": [one], "properties": {one: {"type": kind}, other: {"type": "null"}}}
+    for one, kind, other in (("factor", "number", "gradient"), ("gradient", "array", "factor"))
+]
+_SWEEP_SCHEMA: Final[list[JsonValue]] = [
+    {
+        "anyOf": [
+            {"required": ["allow_extrapolation"], "properties": {"allow_extrapolation": {"const": True}}},
+            {"properties": {"lambdas": {"items": {"minimum": 0, "maximum": 1}}}},
+        ]
+    },
+    {
+        "anyOf": [
+            {"properties": {"lambdas": {"maxItems": 1}}},
+            {"properties": {"output_name": {"pattern": r"\{lambda\}"}}},
+        ]
+    },
+]
+"""What of `MergeSpec`'s rules between fields JSON Schema can say; that two λ differ in float32 it cannot."""
 
 
 def _canonical_source(uri: str) -> str:
@@ -116,20 +149,25 @@ def _check_template(template: str) -> str:
 
 def _check_labels(labels: dict[str, str]) -> dict[str, str]:
     for key, value in labels.items():
-        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,62}", key):
+        if not re.fullmatch(_LABEL_NAME, key):
             raise ValueError(f"label {key!r}: 1 to 63 letters, digits, '.', '_', '-', '/'")
-        if len(value) > 256 or not value.isprintable():
+        if len(value) > 256 or not is_seen(value):
             raise ValueError(f"label {key!r}: the value must be at most 256 printable characters")
     return labels
 
 
-SourceUri = Annotated[str, AfterValidator(_canonical_source)]
-Strength = Annotated[float, BeforeValidator(_plain_number), AfterValidator(_finite_strength)]
+SourceUri = Annotated[str, AfterValidator(_canonical_source), Field(json_schema_extra=_SOURCE_SCHEMA)]
+Strength = Annotated[
+    float,
+    BeforeValidator(_plain_number),
+    AfterValidator(_finite_strength),
+    Field(json_schema_extra=_STRENGTH_SCHEMA),
+]
 DestinationId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,63}$")]
 
 
 Pattern = Annotated[str, Field(min_length=1, max_length=512)]
-Factor = Annotated[float, BeforeValidator(_plain_number), AfterValidator(_finite_strength)]
+Factor = Strength
 
 
 class DeltaOf(BaseModel):
@@ -160,7 +198,7 @@ INSTRUCT_KINDS: Final = ("uri", "chain")
 """Tags that pydantic puts behind `instruct` in the place of an error; nobody wrote them."""
 
 InstructSide = Annotated[
-    Annotated[str, Tag("uri")] | Annotated[DeltaOf, Tag("chain")],
+    Annotated[str, Tag("uri"), Field(json_schema_extra=_SOURCE_SCHEMA)] | Annotated[DeltaOf, Tag("chain")],
     Discriminator(
         _kind_of_instruct,
         custom_error_type="instruct_kind",
@@ -173,7 +211,7 @@ InstructSide = Annotated[
 class ScheduleRule(BaseModel):
     """Tensors whose names match `pattern` have the strength factor·λ, or one along a gradient over layers."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", json_schema_extra={"oneOf": _RULE_SCHEMA})
 
     pattern: Pattern = Field(
         description="Names with `*` and `?`. A last rule of `*` alone takes every tensor that no other rule matches."
@@ -238,7 +276,8 @@ class MergeSpec(BaseModel):
                     "lambdas": [0.0, 0.25, 0.5, 0.75, 1.0],
                     "destination": "outputs",
                 }
-            ]
+            ],
+            "allOf": _SWEEP_SCHEMA,
         },
     )
 
@@ -248,20 +287,24 @@ class MergeSpec(BaseModel):
     instruct: InstructSide = Field(
         description="The checkpoint tuned from it, or a PEFT adapter of it; or `{delta_of: [A, B]}`."
     )
-    lambdas: Annotated[tuple[Strength, ...], Field(min_length=1, max_length=MAX_LAMBDAS)] = Field(
-        description="The sweep: 1 to 64 finite, distinct strengths, one output each."
-    )
-    allow_extrapolation: bool = Field(default=False, description="Allow λ below 0 or above 1.")
+    lambdas: Annotated[
+        tuple[Strength, ...],
+        Field(min_length=1, max_length=MAX_LAMBDAS, json_schema_extra={"uniqueItems": True}),
+    ] = Field(description="The sweep: 1 to 64 finite, distinct strengths, one output each.")
+    allow_extrapolation: Flag = Field(default=False, description="Allow λ below 0 or above 1.")
     out_dtype: OutDtype = Field(default="auto", description="dtype of the outputs; `auto` is the base tensor's own.")
     destination: DestinationId = Field(description="Id of a destination the server configures.")
     output_name: Annotated[str, AfterValidator(_check_template)] = Field(
         default="{instruct}-pad-{lambda}",
         max_length=200,
+        json_schema_extra=_TEMPLATE_SCHEMA,
         description="Template of each output's name below the destination; fields {base}, {instruct}, {lambda}, {job}.",
     )
-    overwrite: bool = Field(default=False, description="Replace an output of the same name at the destination.")
+    overwrite: Flag = Field(default=False, description="Replace an output of the same name at the destination.")
     labels: Annotated[dict[str, str], Field(max_length=MAX_LABELS), AfterValidator(_check_labels)] = Field(
-        default_factory=dict, description="Up to 32 labels of your own, kept with the job."
+        default_factory=dict,
+        json_schema_extra=_LABELS_SCHEMA,
+        description="Up to 32 labels of your own, kept with the job.",
     )
     tokenizer_from: Parent | None = Field(
         default=None,
@@ -279,24 +322,20 @@ class MergeSpec(BaseModel):
         description="`stochastic` rounds up or down by chance, so that small steps survive on average; "
         "a pure function of seed, tensor and element.",
     )
-    seed: int = Field(default=0, ge=0, lt=2**63, description="Of stochastic rounding.")
+    seed: Annotated[int, Field(ge=0, lt=2**63), NOT_TEXT] = Field(default=0, description="Of stochastic rounding.")
     statistics: Statistics = Field(
         default="exact", description="What each λ really did: over every element, or over one block in sixteen."
     )
 
-    priority: int = Field(
+    priority: Annotated[int, Field(ge=-100, le=100), NOT_TEXT] = Field(
         default=0,
-        ge=-100,
-        le=100,
         description="Units of a job of higher priority are begun first; jobs of the same priority share the workers.",
     )
-    deadline_seconds: float | None = Field(
+    deadline_seconds: Annotated[float, Field(gt=0, le=MAX_DEADLINE_SECONDS), NOT_TEXT] | None = Field(
         default=None,
-        gt=0,
-        le=MAX_DEADLINE_SECONDS,
         description="A job that has not ended so long after it was submitted fails; what it has published stays.",
     )
-    fresh: bool = Field(
+    fresh: Flag = Field(
         default=False, description="Make it again, also where the same job is under way or its outputs stand."
     )
 

@@ -25,6 +25,13 @@ ROTATION: Final = timedelta(hours=24)
 MAX_WEBHOOKS: Final = 20
 """Of one owner: each event of a job is a message to every one of them."""
 MAX_URL_CHARACTERS: Final = 2048
+URL_PATTERN: Final = (
+    r"^[Hh][Tt][Tt][Pp][Ss]?://(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])"
+    r"(?::0*(?:[1-9]\d{0,3}|[1-5]\d{4}|6[0-4]\d{3}|65[0-4]\d{2}|655[0-2]\d|6553[0-5])?)?"
+    r"(?:[/?][\x21\x22\x24-\x7e]*)?$"
+)
+"""The form of a webhook's URL, for JSON Schema too: no user, no fragment. Whether its host may be reached is another
+question."""
 KEPT: Final = timedelta(days=30)
 """How long the log of deliveries goes back."""
 

@@ -10,7 +10,7 @@ from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
 from crossfade_core.errors import WebhookRefused, WebhookUnreachable
-from crossfade_core.webhooks import MAX_URL_CHARACTERS
+from crossfade_core.webhooks import MAX_URL_CHARACTERS, URL_PATTERN
 
 Address = IPv4Address | IPv6Address
 Networks = Sequence[IPv4Network | IPv6Network]
@@ -99,6 +99,8 @@ def _split(url: str) -> SplitResult:
         raise WebhookRefused("a URL of the form https://HOST/PATH was expected", field="url")
     if parts.username is not None or parts.password is not None or parts.fragment:
         raise WebhookRefused("a webhook's URL has no user, password or fragment; leave them out", field="url")
+    if not re.fullmatch(URL_PATTERN, url):
+        raise WebhookRefused("a URL was expected whose host is a name of letters, digits, '.', '_', '-'", field="url")
     return parts
 
 

@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
-from pydantic import AwareDatetime, BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from crossfade_api.auth import Administrator
 from crossfade_api.dependencies import AdaptersDep
@@ -12,6 +12,8 @@ from crossfade_api.page_tokens import PageToken, read_token, write_token
 from crossfade_api.problems import documented
 from crossfade_api.views import View
 from crossfade_core.audit import Action, AuditEntry, AuditFilter, AuditId
+from crossfade_core.json_types import Time
+from crossfade_core.keys import KeyName
 
 router = APIRouter(prefix="/v1/audit", tags=["audit"])
 
@@ -19,13 +21,15 @@ router = APIRouter(prefix="/v1/audit", tags=["audit"])
 class AuditQuery(BaseModel):
     """Which entries to list."""
 
-    actor: str | None = Field(default=None, max_length=63, description="Only what this key did.")
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    actor: KeyName | None = Field(default=None, description="Only what this key did.")
     action: Action | None = Field(default=None, description="Only this.")
     subject: str | None = Field(
-        default=None, max_length=64, description="Only what was done to this job, webhook or key."
+        default=None, pattern=r"^[A-Za-z0-9._-]{1,64}$", description="Only what was done to this job, webhook or key."
     )
-    since: AwareDatetime | None = Field(default=None, description="Only from then on.")
-    until: AwareDatetime | None = Field(default=None, description="Only before then.")
+    since: Time | None = Field(default=None, description="Only from then on.")
+    until: Time | None = Field(default=None, description="Only before then.")
     limit: int = Field(default=50, ge=1, le=200, description="Entries on a page.")
     page: PageToken | None = Field(default=None, description="`next` of the page before, with the same filters.")
 

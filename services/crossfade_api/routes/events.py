@@ -33,7 +33,7 @@ TERMINAL_EVENTS: Final = frozenset(f"job.{state.value.lower()}" for state in TER
 log = structlog.get_logger()
 STREAM_TYPE: Final = "text/event-stream"
 _LastEventId = Annotated[
-    int, Header(ge=0, le=2**63 - 1, description="Go on after this event; browsers send it when they reconnect.")
+    int, Header(ge=0, lt=2**63, description="Go on after this event; browsers send it when they reconnect.")
 ]
 
 
@@ -93,7 +93,7 @@ def list_merge_events(
     _: Reader,
     job: ExistingJob,
     adapters: AdaptersDep,
-    after: Annotated[int, Query(ge=0, le=2**63 - 1, description="Only events after this one.")] = 0,
+    after: Annotated[int, Query(ge=0, lt=2**63, description="Only events after this one.")] = 0,
     limit: Annotated[int, Query(ge=1, le=PAGE, description="Events in the answer.")] = PAGE,
     last_event_id: _LastEventId = 0,
 ) -> EventListView:

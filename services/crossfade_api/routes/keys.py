@@ -4,12 +4,13 @@ from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Path
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from crossfade_api.auth import Administrator
 from crossfade_api.dependencies import AdaptersDep
 from crossfade_api.problems import documented
 from crossfade_api.views import View
+from crossfade_core.json_types import NOT_TEXT, Time, repeatable
 from crossfade_core.keys import ApiKey, KeyName, Scope
 from crossfade_core.ports import NewKey
 
@@ -22,16 +23,16 @@ class KeyRequest(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: KeyName = Field(description="Who carries it; destinations name their users by it.", examples=["release"])
-    scopes: Annotated[frozenset[Scope], Field(min_length=1)] = Field(
+    scopes: Annotated[frozenset[Scope], Field(min_length=1, json_schema_extra=repeatable)] = Field(
         default=frozenset({Scope.READ, Scope.SUBMIT, Scope.CANCEL}), description="What it may do."
     )
-    max_jobs: int | None = Field(
-        default=None, ge=1, le=100_000, description="How many of its jobs may be unfinished at a time."
+    max_jobs: Annotated[int, Field(ge=1, le=100_000), NOT_TEXT] | None = Field(
+        default=None, description="How many of its jobs may be unfinished at a time."
     )
-    requests_per_minute: int | None = Field(
-        default=None, ge=1, le=1_000_000, description="How many requests it may send; null for the server's own limit."
+    requests_per_minute: Annotated[int, Field(ge=1, le=1_000_000), NOT_TEXT] | None = Field(
+        default=None, description="How many requests it may send; null for the server's own limit."
     )
-    expires_at: AwareDatetime | None = Field(default=None, description="From then on it opens nothing.")
+    expires_at: Time | None = Field(default=None, description="From then on it opens nothing.")
 
 
 class KeyView(View):

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Response
-from pydantic import BaseModel, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from crossfade_api.auth import Canceller, Reader, Submitter
 from crossfade_api.dependencies import Adapters, AdaptersDep, ExistingJob
@@ -14,13 +14,14 @@ from crossfade_api.steering import cancel_job, retry_job
 from crossfade_api.submission import submit_once
 from crossfade_api.views import JobListView, JobSummaryView, JobView, LinksView
 from crossfade_core.job import Job, JobId, JobState
+from crossfade_core.keys import KeyName
 from crossfade_core.ports import JobFilter
-from crossfade_core.spec import MAX_LABELS, MergeSpec, SourceUri
+from crossfade_core.spec import LABEL_VALUE, MAX_LABELS, DestinationId, MergeSpec, SourceUri
 
 MAX_PAGE = 200
 REPLAYED = "Idempotency-Replayed"
 _STRING = {"type": "string"}
-Label = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,62}=", max_length=320)]
+Label = Annotated[str, StringConstraints(pattern=f"^[A-Za-z0-9][A-Za-z0-9._/-]{{0,62}}={LABEL_VALUE}$")]
 
 router = APIRouter(prefix="/v1/merges", tags=["merges"])
 
@@ -28,11 +29,13 @@ router = APIRouter(prefix="/v1/merges", tags=["merges"])
 class JobsQuery(BaseModel):
     """Which jobs to list."""
 
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
     state: JobState | None = Field(default=None, description="Only jobs in this state.")
     base: SourceUri | None = Field(default=None, description="Only jobs with this base.")
     instruct: SourceUri | None = Field(default=None, description="Only jobs with this instruct side.")
-    destination: str | None = Field(default=None, description="Only jobs that publish there.")
-    submitted_by: str | None = Field(default=None, description="Only jobs that this key submitted.")
+    destination: DestinationId | None = Field(default=None, description="Only jobs that publish there.")
+    submitted_by: KeyName | None = Field(default=None, description="Only jobs that this key submitted.")
     label: Annotated[list[Label], Field(max_length=MAX_LABELS)] = Field(
         default=[], description="Only jobs with this label, `NAME=VALUE`; several times for all of them."
     )

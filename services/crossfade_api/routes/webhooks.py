@@ -3,7 +3,7 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Query, Response
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from crossfade_api.auth import Reader
 from crossfade_api.dependencies import Adapters, AdaptersDep
@@ -26,6 +26,8 @@ router = APIRouter(prefix="/v1/webhooks", tags=["webhooks"])
 
 class DeliveriesQuery(BaseModel):
     """Which deliveries to list."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     state: DeliveryState | None = Field(default=None, description="Only deliveries in this state.")
     limit: int = Field(default=50, ge=1, le=200, description="Deliveries on a page.")

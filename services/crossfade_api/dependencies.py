@@ -74,15 +74,27 @@ async def get_adapters(request: Request) -> Adapters:  # FastAPI would run a pla
 AdaptersDep = Annotated[Adapters, Depends(get_adapters)]
 
 
-def existing_job(job_id: Annotated[str, Path(description="The job's id.")], adapters: AdaptersDep) -> Job:
-    """Return the job of the path.
+async def named_job(job_id: Annotated[str, Path(description="The job's id.")]) -> JobId:
+    """Return the id of the path; whether there is such a job the store tells.
 
     Raises:
-        JobNotFound: There is none, or the text cannot be an id: such never reaches the database.
+        JobNotFound: The text cannot be an id: such never reaches the database.
     """
     if not re.fullmatch(JOB_ID_PATTERN, job_id):
         raise JobNotFound(f"{job_id!r} is no job id; GET /v1/merges lists the jobs there are")
-    return adapters.store.get_job(JobId(job_id))
+    return JobId(job_id)
+
+
+NamedJob = Annotated[JobId, Depends(named_job)]
+
+
+def existing_job(job_id: NamedJob, adapters: AdaptersDep) -> Job:
+    """Return the job of the path.
+
+    Raises:
+        JobNotFound: There is none.
+    """
+    return adapters.store.get_job(job_id)
 
 
 ExistingJob = Annotated[Job, Depends(existing_job)]

@@ -1,8 +1,8 @@
 """What is asked of a server under load: the stated mix of reads and submits, and what counts as a right answer.
 
-Half of the requests show a job (half of those poll with the ETag they have), a fifth lists twenty jobs, a tenth reads
-the events of a job that has ended, a tenth submits something new, and a tenth submits again what was accepted before:
-with its idempotency key, which replays the answer, or without, which finds the job that makes the same.
+Of a hundred requests sixty show a job (half of those poll with the ETag they have), fifteen list twenty jobs, ten read
+the events of a job that has ended, five submit something new, and ten submit again what was accepted before: with its
+idempotency key, which replays the answer, or without, which finds the job that makes the same.
 """
 
 import json
@@ -74,11 +74,11 @@ class ApiTraffic:
         self._accepted: list[tuple[str, bytes]] = []
         self._count = 0
         self._kinds: tuple[tuple[Callable[[], Request], int], ...] = (
-            (self._job, 25),
-            (self._tagged_job, 25),
-            (self._list, 20),
+            (self._job, 30),
+            (self._tagged_job, 30),
+            (self._list, 15),
             (self._events, 10),
-            (self._submit, 10),
+            (self._submit, 5),
             (self._submit_again, 10),
         )
 

@@ -20,7 +20,7 @@ from starlette.routing import Match
 from starlette.types import Scope
 
 from crossfade_api.auth import Reader
-from crossfade_api.dependencies import Adapters, AdaptersDep, ExistingJob
+from crossfade_api.dependencies import Adapters, AdaptersDep, ExistingJob, NamedJob
 from crossfade_api.problems import documented
 from crossfade_api.views import ProgressView, View
 from crossfade_core.errors import StoreUnavailable
@@ -91,14 +91,14 @@ class EventListView(View):
 )
 def list_merge_events(
     _: Reader,
-    job: ExistingJob,
+    job_id: NamedJob,
     adapters: AdaptersDep,
     after: Annotated[int, Query(ge=0, lt=2**63, description="Only events after this one.")] = 0,
     limit: Annotated[int, Query(ge=1, le=PAGE, description="Events in the answer.")] = PAGE,
     last_event_id: _LastEventId = 0,
 ) -> EventListView:
     """List the events of a job: all that happened to it, in one order that never changes."""
-    events = adapters.store.list_events(job.id, after=max(after, last_event_id), limit=limit + 1)
+    events = adapters.store.list_events(job_id, after=max(after, last_event_id), limit=limit + 1)
     page = events[:limit]
     following = page[-1].sequence if len(events) > limit else None
     return EventListView(items=[EventView.of(event) for event in page], next=following)

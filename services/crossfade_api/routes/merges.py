@@ -7,7 +7,7 @@ from fastapi import APIRouter, Header, Query, Response
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from crossfade_api.auth import Canceller, Reader, Submitter
-from crossfade_api.dependencies import Adapters, AdaptersDep, ExistingJob
+from crossfade_api.dependencies import Adapters, AdaptersDep, ExistingJob, NamedJob
 from crossfade_api.page_tokens import PageToken, read_token, write_token
 from crossfade_api.problems import documented
 from crossfade_api.steering import cancel_job, retry_job
@@ -115,7 +115,7 @@ def submit_merge(
 )
 def get_merge(
     _: Reader,
-    job: ExistingJob,
+    job_id: NamedJob,
     response: Response,
     adapters: AdaptersDep,
     if_none_match: Annotated[
@@ -126,7 +126,7 @@ def get_merge(
 
     Rate and time left move with the clock; the ETag does not.
     """
-    progress = adapters.store.progress(job.id)
+    job, progress = adapters.store.get_job(job_id), adapters.store.progress(job_id)
     tag = f'W/"{job.updated_at.timestamp():.6f}-{progress.bytes_done}"'
     if tag in [known.strip() for known in (if_none_match or "").split(",")]:
         return Response(status_code=304, headers={"ETag": tag})

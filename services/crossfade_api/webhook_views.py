@@ -9,7 +9,7 @@ from crossfade_api.views import View
 from crossfade_core.job import JobId
 from crossfade_core.json_types import Flag, repeatable
 from crossfade_core.webhooks import (
-    ENDINGS,
+    DEFAULT_EVENTS,
     MAX_URL_CHARACTERS,
     URL_PATTERN,
     Delivery,
@@ -32,7 +32,7 @@ class WebhookRequest(BaseModel):
         examples=["https://ci.example.org/hooks/crossfade"],
     )
     events: Annotated[frozenset[EventType], Field(min_length=1, json_schema_extra=repeatable)] = Field(
-        default=ENDINGS, description="What to be told of; without it, of every way in which a job ends."
+        default=DEFAULT_EVENTS, description="What to be told of; without it, of every way in which a job ends."
     )
     every_job: Flag = Field(
         default=False, description="Of everybody's jobs, not of the caller's alone; for administrators."

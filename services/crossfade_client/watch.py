@@ -11,10 +11,8 @@ from pydantic import ValidationError
 from crossfade_client.connection import ANSWER_SECONDS, STREAM_SILENCE_SECONDS, Connection, Request
 from crossfade_client.views import JobView, Progress
 from crossfade_core.errors import Reported, ServiceUnreachable, WaitTimedOut
-from crossfade_core.job import TERMINAL
+from crossfade_core.job import ENDINGS
 
-ENDINGS: Final = frozenset(f"job.{state.value.lower()}" for state in TERMINAL)
-"""Types of the events that end a job."""
 ABSENCE_SECONDS: Final = 60.0
 """How long a service that has answered before may be away."""
 _FIRST_PAUSE_SECONDS: Final = 0.25

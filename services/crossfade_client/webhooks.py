@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from crossfade_client.watch import ENDINGS
 from crossfade_core.errors import SecretMalformed, WebhookUnverified
+from crossfade_core.job import ENDINGS
 
 TOLERANCE: Final = timedelta(minutes=5)
 """How far the sender's clock, at the attempt to deliver, may be from ours: an older message may be a replay."""

@@ -71,6 +71,8 @@ TRANSITIONS: Final[dict[JobState, frozenset[JobState]]] = {
 """The one table of legal transitions; a retry alone leads back, from RETRIED to QUEUED."""
 
 TERMINAL: Final = frozenset(state for state, onward in TRANSITIONS.items() if not onward)
+ENDINGS: Final = frozenset(f"job.{state.lower()}" for state in TERMINAL)
+"""Types of the events that end a job; a retry may follow."""
 RETRIED: Final = frozenset({_S.FAILED, _S.PARTIALLY_SUCCEEDED})
 """States from which a job can be retried."""
 

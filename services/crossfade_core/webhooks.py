@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final, NewType
 
-from crossfade_core.job import JobId
+from crossfade_core.job import ENDINGS, JobId
 
 WebhookId = NewType("WebhookId", str)
 DeliveryId = NewType("DeliveryId", str)
@@ -52,9 +52,7 @@ class EventType(StrEnum):
     OUTPUT_FAILED = "output.failed"
 
 
-ENDINGS: Final = frozenset(
-    {EventType.JOB_SUCCEEDED, EventType.JOB_PARTIALLY_SUCCEEDED, EventType.JOB_FAILED, EventType.JOB_CANCELLED}
-)
+DEFAULT_EVENTS: Final = frozenset(EventType(name) for name in ENDINGS)
 """What a webhook is told of unless it asks for other events."""
 TEST_EVENT: Final = "webhook.test"
 
@@ -106,7 +104,7 @@ class NewWebhook:
 
     owner: str
     url: str
-    events: frozenset[EventType] = ENDINGS
+    events: frozenset[EventType] = DEFAULT_EVENTS
     every_job: bool = False
 
 

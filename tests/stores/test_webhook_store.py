@@ -9,7 +9,7 @@ from crossfade_core.job import JobState, Phase
 from crossfade_core.keys import Scope
 from crossfade_core.ports import NewKey, Submission
 from crossfade_core.webhooks import (
-    ENDINGS,
+    DEFAULT_EVENTS,
     KEPT,
     MAX_WEBHOOKS,
     Attempt,
@@ -77,7 +77,7 @@ def test_an_event_that_is_rolled_back_is_told_to_nobody(store, webhooks, spec, m
 
 def test_a_webhook_is_shown_rotated_and_deleted(webhooks, clock):
     hook = webhooks.create_webhook(NewWebhook("alice", URL))
-    assert (hook.events, hook.generation, hook.disabled_at) == (ENDINGS, 1, None)
+    assert (hook.events, hook.generation, hook.disabled_at) == (DEFAULT_EVENTS, 1, None)
     assert webhooks.get_webhook(hook.id) == hook
     assert list(webhooks.list_webhooks("alice")) == list(webhooks.list_webhooks()) == [hook]
     assert list(webhooks.list_webhooks("bob")) == []

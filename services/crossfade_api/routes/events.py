@@ -24,11 +24,10 @@ from crossfade_api.dependencies import Adapters, AdaptersDep, ExistingJob, Named
 from crossfade_api.problems import documented
 from crossfade_api.views import ProgressView, View
 from crossfade_core.errors import StoreUnavailable
-from crossfade_core.job import TERMINAL, Event, Job, JobId, Progress
+from crossfade_core.job import ENDINGS, TERMINAL, Event, Job, JobId, Progress
 
 POLL_SECONDS: Final = 0.25
 PAGE: Final = 200
-TERMINAL_EVENTS: Final = frozenset(f"job.{state.value.lower()}" for state in TERMINAL)
 
 log = structlog.get_logger()
 STREAM_TYPE: Final = "text/event-stream"
@@ -149,7 +148,7 @@ class _Follower:
         if events:
             self._after = events[-1].sequence
         self.behind = len(events) == PAGE
-        has_ended = job.state in TERMINAL or bool(events and events[-1].type in TERMINAL_EVENTS)
+        has_ended = job.state in TERMINAL or bool(events and events[-1].type in ENDINGS)
         self.ended = has_ended and not self.behind  # an end that a retry followed is none
         return [*progress, *map(_message, events)]
 

@@ -75,6 +75,6 @@ def test_key_that_may_only_read_is_refused_as_documented(api, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [2, 3, 5, 7])
+@pytest.mark.parametrize("seed", [2, 3])
 def test_other_seeds_and_more_examples_find_nothing_either(api, tmp_path, seed):
-    run(api, tmp_path, "examples,coverage,fuzzing,stateful", "--max-examples=100", seed=seed)
+    run(api, tmp_path, "examples,coverage,fuzzing,stateful", "--max-examples=60", seed=seed)

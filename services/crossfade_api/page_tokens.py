@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 from typing import Annotated, Final
 
 from fastapi.exceptions import RequestValidationError
@@ -10,6 +11,7 @@ from pydantic import Field
 from crossfade_core.spec import json_digest
 
 PageToken = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,512}$")]
+_ID: Final = re.compile(r"[A-Za-z0-9-]{1,40}", re.ASCII)
 _DIGEST_CHARACTERS: Final = 23
 
 
@@ -35,7 +37,7 @@ def read_token(token: str | None, wanted: object) -> str | None:
         digest, last = json.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
     except (ValueError, TypeError):
         digest = last = None
-    if not isinstance(last, str) or digest != _digest(wanted):
+    if not isinstance(last, str) or not _ID.fullmatch(last) or digest != _digest(wanted):
         message = (
             "not a token of this list with these filters; give `next` of a page as it is, with that page's filters, or "
             "leave it out"

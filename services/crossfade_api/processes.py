@@ -13,8 +13,9 @@ import threading
 from collections.abc import Callable, Sequence
 from multiprocessing.process import BaseProcess
 from types import FrameType
+from typing import Final
 
-ENDING = (signal.SIGTERM, signal.SIGINT)
+STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
 
 def serve_in_processes(count: int, serve: Callable[[socket.socket], None], port: socket.socket) -> int:
@@ -35,7 +36,7 @@ def serve_in_processes(count: int, serve: Callable[[socket.socket], None], port:
 
     for process in processes:
         process.start()
-    before = {signum: signal.signal(signum, pass_on) for signum in ENDING}
+    before = {signum: signal.signal(signum, pass_on) for signum in STOP_SIGNALS}
     multiprocessing.connection.wait([process.sentinel for process in processes])
     _stop(processes)
     for process in processes:

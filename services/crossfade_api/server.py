@@ -65,7 +65,11 @@ def serve_port(port: socket.socket) -> None:
 
 
 def take_port(settings: ApiSettings) -> socket.socket:
-    """Return the port of the settings, bound; end as uvicorn does where another process has it."""
+    """Return the port of the settings, bound.
+
+    Raises:
+        SystemExit: Another process has it; uvicorn has logged that.
+    """
     port = uvicorn.Config("", host=settings.api_host, port=settings.api_port, log_config=None).bind_socket()
     # Connections inherit it. asyncio sets it on sockets of its own only; without, a body waits 40 ms for the client to
     # acknowledge the headers.

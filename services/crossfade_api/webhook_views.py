@@ -50,7 +50,7 @@ class WebhookView(View):
     created_at: datetime
     rotated_at: datetime | None = Field(description="Until a day later, messages are signed with the old secret too.")
     disabled_at: datetime | None = Field(
-        description="Since then nothing is sent: its receiver answered 410, or its key was revoked; rotate enables it."
+        description="Since then nothing is sent: its receiver answered 410 (`rotate` ends that), or its key is revoked."
     )
 
     @classmethod

@@ -105,7 +105,7 @@ class Client:
             Reported: Nothing can be planned: the spec is malformed, or a source cannot be read.
             ServiceUnreachable: No service answers.
         """
-        return self._connection.call(Request("POST", "/v1/plans", body=_body(spec)), PlanReport)
+        return self._connection.call(Request("POST", "/v1/plans", body=_body(spec), is_question=True), PlanReport)
 
     def get(self, job_id: str) -> JobView:
         """Return a job as it stands.

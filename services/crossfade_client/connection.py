@@ -35,11 +35,13 @@ class Request:
     params: Mapping[str, str | int | Sequence[str]] = field(default_factory=dict)
     body: Mapping[str, object] | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
+    is_question: bool = False
+    """Whether it changes nothing although it is a POST."""
 
     @property
     def is_repeatable(self) -> bool:
         """Whether it may be sent again when nobody knows what became of it the first time."""
-        return self.method == "GET" or "Idempotency-Key" in self.headers
+        return self.method == "GET" or self.is_question or "Idempotency-Key" in self.headers
 
 
 class Connection:
@@ -152,7 +154,7 @@ class Connection:
                 return self.ask_once(request)
             except (Reported, ServiceUnreachable) as error:
                 # By chance added, so that all who were told the same second do not come in it.
-                wait_seconds = _asked_pause(error) + pause_seconds * random.uniform(0.5, 1)
+                wait_seconds = asked_pause(error) + pause_seconds * random.uniform(0.5, 1)
                 is_passing = request.is_repeatable and error.retryable
                 if not is_passing or time.monotonic() + wait_seconds > give_up_at:
                     raise
@@ -166,7 +168,8 @@ class Connection:
         )
 
 
-def _asked_pause(error: Reported | ServiceUnreachable) -> float:
+def asked_pause(error: Reported | ServiceUnreachable) -> float:
+    """Return how many seconds the service asked to be left alone for; 0 where it did not."""
     asked = error.record.get("retry_after_seconds") if isinstance(error, Reported) else None
     return asked if isinstance(asked, float) else 0.0
 

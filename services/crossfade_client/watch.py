@@ -8,13 +8,14 @@ from typing import Final
 import httpx
 from pydantic import ValidationError
 
-from crossfade_client.connection import ANSWER_SECONDS, STREAM_SILENCE_SECONDS, Connection, Request
+from crossfade_client.connection import ANSWER_SECONDS, STREAM_SILENCE_SECONDS, Connection, Request, asked_pause
 from crossfade_client.views import JobView, Progress
 from crossfade_core.errors import Reported, ServiceUnreachable, WaitTimedOut
 from crossfade_core.job import ENDINGS
 
 ABSENCE_SECONDS: Final = 60.0
 """How long a service that has answered before may be away."""
+_BUSY: Final = frozenset({"rate_limited"})
 _FIRST_PAUSE_SECONDS: Final = 0.25
 _LONGEST_PAUSE_SECONDS: Final = 2.0
 
@@ -103,7 +104,11 @@ class Watch:
             )
         except (ServiceUnreachable, Reported) as error:
             allowed_seconds = self._connection.patience_seconds if self._job is None else self._absence_seconds
-            if error.retryable and time.monotonic() - self._heard_at < allowed_seconds:
+            is_busy = isinstance(error, Reported) and error.code in _BUSY and self._job is not None
+            if is_busy:  # it is there, and says when to come back
+                self._heard_at = time.monotonic()
+                self._rest(asked_pause(error))
+            if error.retryable and (is_busy or time.monotonic() - self._heard_at < allowed_seconds):
                 return self._job
             raise
         self._heard_at = time.monotonic()

@@ -82,8 +82,8 @@ _SWEEP_SCHEMA: Final[list[JsonValue]] = [
 """What of `MergeSpec`'s rules between fields JSON Schema can say; that two λ differ in float32 it cannot."""
 
 
-def _canonical_source(uri: str) -> str:
-    return parse_source(uri).uri
+def _canonical_source(uri: str, info: ValidationInfo) -> str:
+    return uri if info.context is ACCEPTED else parse_source(uri).uri
 
 
 def _plain_number(value: object) -> object:
@@ -147,7 +147,9 @@ def _check_template(template: str) -> str:
     return template
 
 
-def _check_labels(labels: dict[str, str]) -> dict[str, str]:
+def _check_labels(labels: dict[str, str], info: ValidationInfo) -> dict[str, str]:
+    if info.context is ACCEPTED:
+        return labels
     for key, value in labels.items():
         if not re.fullmatch(_LABEL_NAME, key):
             raise ValueError(f"label {key!r}: 1 to 63 letters, digits, '.', '_', '-', '/'")
@@ -190,8 +192,8 @@ def _kind_of_instruct(value: object) -> str | None:
     return "chain" if isinstance(value, Mapping | DeltaOf) else None
 
 
-def _canonical_instruct(side: "str | DeltaOf") -> "str | DeltaOf":
-    return _canonical_source(side) if isinstance(side, str) else side
+def _canonical_instruct(side: "str | DeltaOf", info: ValidationInfo) -> "str | DeltaOf":
+    return _canonical_source(side, info) if isinstance(side, str) else side
 
 
 INSTRUCT_KINDS: Final = ("uri", "chain")

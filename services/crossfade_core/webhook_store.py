@@ -1,6 +1,6 @@
 """What webhooks need of the store, as a Protocol."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Protocol
 
@@ -18,7 +18,8 @@ from crossfade_core.webhooks import (
 class WebhookStore(Protocol):
     """Webhooks and their deliveries. All methods raise StoreUnavailable when the database is away.
 
-    A job's event becomes a PENDING delivery for every webhook that is told of it, in the event's own transaction.
+    A job's event becomes a PENDING delivery for every webhook that is told of it, in the event's own transaction: those
+    of its submitter and those of every job, unless disabled, or their owner's key has expired or was revoked.
     """
 
     def create_webhook(self, new: NewWebhook) -> Webhook:
@@ -39,7 +40,7 @@ class WebhookStore(Protocol):
         """
 
     def rotate_webhook(self, webhook_id: WebhookId, by: str) -> Webhook:
-        """Give a webhook its next secret, and let it be told again if it was disabled.
+        """Give a webhook its next secret, and let it be told again if it was disabled; older ones are good for a day.
 
         Raises:
             WebhookNotFound: There is no such webhook.
@@ -60,6 +61,7 @@ class WebhookStore(Protocol):
 
         Raises:
             WebhookNotFound: There is no such webhook.
+            WebhookRefused: It is disabled.
         """
 
     def replay_delivery(self, webhook_id: WebhookId, delivery_id: DeliveryId) -> Delivery:
@@ -67,6 +69,7 @@ class WebhookStore(Protocol):
 
         Raises:
             WebhookNotFound: There is no such webhook, or no such delivery of it.
+            WebhookRefused: It is disabled.
         """
 
     def list_deliveries(
@@ -83,15 +86,15 @@ class WebhookStore(Protocol):
             WebhookNotFound: There is no such webhook.
         """
 
-    def claim_deliveries(
-        self, limit: int, lease_seconds: float, busy: Collection[WebhookId] = ()
-    ) -> Sequence[tuple[Webhook, Delivery]]:
-        """Take PENDING deliveries that are due, longest due first and one a webhook; nobody else gets them meanwhile.
+    def claim_deliveries(self, limit: int, lease_seconds: float) -> Sequence[tuple[Webhook, Delivery]]:
+        """Take PENDING deliveries that are due, longest due first; nobody else gets them meanwhile.
+
+        Of a webhook one at a time, the first by its events; of an owner's webhooks OWNER_AT_ONCE at a time, whoever
+        claimed them; of a disabled webhook none.
 
         Args:
             limit: At most so many.
-            lease_seconds: How long they are the caller's; one that is not settled by then is due again.
-            busy: Webhooks to leave alone: something is on its way to them.
+            lease_seconds: How long they are the caller's; one that is not settled by then can be taken again.
         """
 
     def settle_delivery(self, delivery: Delivery, attempt: Attempt, next_at: datetime | None) -> None:

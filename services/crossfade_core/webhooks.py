@@ -24,6 +24,8 @@ ROTATION: Final = timedelta(hours=24)
 """How long messages carry the signature of the secret before as well."""
 MAX_WEBHOOKS: Final = 20
 """Of one owner: each event of a job is a message to every one of them."""
+OWNER_AT_ONCE: Final = 4
+"""How many messages to one owner's webhooks may be on their way: an owner of silent ones must not take all senders."""
 MAX_URL_CHARACTERS: Final = 2048
 URL_PATTERN: Final = (
     r"^[Hh][Tt][Tt][Pp][Ss]?://(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])"
@@ -77,7 +79,8 @@ class Webhook:
         every_job: Of everybody's jobs instead of its owner's.
         created_at: When it was made.
         generation: Which secret is its newest, from 1 on.
-        rotated_at: When that secret took the place of the one before; None for the first.
+        kept_generation: Which secret was good when the rotations under way began: who has it missed those between.
+        rotated_at: When the newest secret took the place of the one before; None for the first.
         disabled_at: Since when nothing is sent any more: its receiver answered 410 Gone.
     """
 
@@ -88,13 +91,18 @@ class Webhook:
     every_job: bool
     created_at: datetime
     generation: int = 1
+    kept_generation: int = 1
     rotated_at: datetime | None = None
     disabled_at: datetime | None = None
 
+    def is_rotating(self, now: datetime) -> bool:
+        """Tell whether older secrets are still good."""
+        return self.rotated_at is not None and now < self.rotated_at + ROTATION
+
     def secrets(self, server_key: bytes, now: datetime) -> list[str]:
         """Return the secrets that a message of `now` is signed with, the newest first."""
-        is_rotating = self.rotated_at is not None and now < self.rotated_at + ROTATION
-        generations = [self.generation, self.generation - 1] if is_rotating else [self.generation]
+        kept = {self.generation - 1, self.kept_generation} if self.is_rotating(now) else set()
+        generations = sorted({self.generation, *kept}, reverse=True)
         return [webhook_secret(server_key, self.id, generation) for generation in generations]
 
 
@@ -143,7 +151,7 @@ class Delivery:
         data: What the message says.
         state: Where it stands.
         created_at: When the event happened.
-        next_at: When it is sent (again), while PENDING.
+        next_at: When it is due, while PENDING.
         job_id: The job whose event it is; None of a test.
         sequence: The event's number in the job's log.
         replay_of: The delivery that this one repeats.
@@ -166,7 +174,8 @@ class Delivery:
     def body(self) -> bytes:
         """The message: the same bytes at every attempt."""
         message = {"type": self.type, "timestamp": self.created_at.astimezone(UTC).isoformat(), "data": self.data}
-        return json.dumps(message, separators=(",", ":"), ensure_ascii=False).encode()
+        # ASCII escapes carry even the lone surrogates of a hostile file name; UTF-8 cannot.
+        return json.dumps(message, separators=(",", ":")).encode()
 
 
 def retry_at(failures: int, now: datetime, jitter: float) -> datetime | None:

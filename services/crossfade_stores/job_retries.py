@@ -27,9 +27,8 @@ class JobRetries(StoreSide):
             QueueLimitReached: Its submitter's key has as many unfinished jobs as it may have.
             JobNotFound: There is no such job.
         """
-        now = self._clock.now()
         with self._transactions.write() as session:
-            job = lock_job(session, job_id)
+            job, now = lock_job(session, job_id), self._clock.now()
             check_retry(job.state)
             spec = job.as_job().spec
             if job.merge_digest is not None and spec.is_made_once:

@@ -68,9 +68,8 @@ class SqlJobStore(JobSubmissions, JobRequests, JobQueries, JobLeases, JobRetries
             IllegalTransition: The table does not join the job's present state to `state`.
             JobNotFound: There is no such job.
         """
-        now = self._clock.now()
         with self._transactions.write() as session:
-            job = lock_job(session, job_id)
+            job, now = lock_job(session, job_id), self._clock.now()
             check_transition(job.state, state)
             job.state, job.phase = state, phase
             job.error = dict(error) if error is not None else job.error
@@ -186,7 +185,7 @@ class SqlJobStore(JobSubmissions, JobRequests, JobQueries, JobLeases, JobRetries
             now = self._clock.now()
             output.state, output.error, output.ended_at = OutputState.FAILED, dict(error), now
             data = {"position": position, "lambda": output.lam, "name": output.name, "error": output.error}
-            append_event(session, job, "output.failed", data, self._clock.now())
+            append_event(session, job, "output.failed", data, now)
 
     def touch_job(self, job_id: JobId) -> None:
         """Set the job's time of change to now.

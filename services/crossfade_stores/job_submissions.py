@@ -16,7 +16,7 @@ from crossfade_stores.ids import new_id
 from crossfade_stores.job_requests import answer
 from crossfade_stores.job_rows import append_event
 from crossfade_stores.tables import JobRow, KeyRow, OutputRow
-from crossfade_stores.transactions import StoreSide
+from crossfade_stores.transactions import StoreSide, lock_name
 
 UNFINISHED: Final = [state for state in JobState if state not in TERMINAL]
 _UNDER_WAY: Final = (JobState.QUEUED, JobState.RUNNING)
@@ -99,9 +99,7 @@ def check_first(session: Session, merge_digest: str) -> None:
     Raises:
         AlreadyUnderWay: One does.
     """
-    if session.get_bind().dialect.name == "postgresql":
-        # Of two submissions at once, each would see no other; on SQLite a writer is alone anyway.
-        session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(merge_digest, 0))))
+    lock_name(session, merge_digest)  # of two submissions at once, each would see no other
     query = select(JobRow.id).where(JobRow.merge_digest == merge_digest, JobRow.state.in_(_UNDER_WAY)).limit(1)
     twin = session.scalar(query)
     if twin is not None:

@@ -297,6 +297,7 @@ class WebhookRow(Base):
     every_job: Mapped[bool]
     created_at: Mapped[datetime]
     generation: Mapped[int]
+    kept_generation: Mapped[int]
     rotated_at: Mapped[datetime | None]
     disabled_at: Mapped[datetime | None]
 
@@ -310,6 +311,7 @@ class WebhookRow(Base):
             every_job=self.every_job,
             created_at=self.created_at,
             generation=self.generation,
+            kept_generation=self.kept_generation,
             rotated_at=self.rotated_at,
             disabled_at=self.disabled_at,
         )
@@ -328,6 +330,7 @@ class DeliveryRow(Base):
     state: Mapped[DeliveryState]
     created_at: Mapped[datetime]
     next_at: Mapped[datetime | None]
+    leased_until: Mapped[datetime | None]
     job_id: Mapped[JobId | None] = mapped_column(String(ID_LENGTH), ForeignKey("jobs.id"))
     sequence: Mapped[int | None]
     replay_of: Mapped[DeliveryId | None] = mapped_column(String(ID_LENGTH))

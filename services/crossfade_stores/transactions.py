@@ -6,7 +6,7 @@ A fault of ours (a violated constraint, a wrong statement) is let through as it 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection, Engine, func, select
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
@@ -81,6 +81,12 @@ class StoreSide:
     def __init__(self, transactions: Transactions, clock: Clock) -> None:
         self._transactions = transactions
         self._clock = clock
+
+
+def lock_name(session: Session, name: str) -> None:
+    """Let others who ask for the same name wait until this transaction ends; on SQLite a writer is alone anyway."""
+    if session.get_bind().dialect.name == "postgresql":
+        session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(name, 0))))
 
 
 def _is_absence(error: DBAPIError | PoolTimeout) -> bool:

@@ -4,13 +4,13 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import or_, select
+from sqlalchemy import and_, or_, select
 from sqlalchemy.orm import Session
 
 from crossfade_core.job import JobId
 from crossfade_core.webhooks import DeliveryId, DeliveryState, EventType, WebhookId
 from crossfade_stores.ids import new_id
-from crossfade_stores.tables import DeliveryRow, JobRow, WebhookRow
+from crossfade_stores.tables import DeliveryRow, JobRow, KeyRow, WebhookRow
 
 _TYPES: Final = frozenset(EventType)
 
@@ -19,7 +19,6 @@ def tell_webhooks(session: Session, job: JobRow, type: str, data: Mapping[str, A
     """Make a delivery of a locked job's newest event for every webhook that is told of it."""
     if type not in _TYPES:
         return
-    is_meant = or_(WebhookRow.owner == job.submitted_by, WebhookRow.every_job)
     told = {
         "job_id": job.id,
         "sequence": job.last_sequence,
@@ -27,10 +26,17 @@ def tell_webhooks(session: Session, job: JobRow, type: str, data: Mapping[str, A
         **data,
         "links": {"self": f"/v1/merges/{job.id}"},
     }
+    is_meant = or_(WebhookRow.owner == job.submitted_by, WebhookRow.every_job)
+    is_active = and_(KeyRow.revoked_at.is_(None), or_(KeyRow.expires_at.is_(None), KeyRow.expires_at > now))
+    meant = (
+        select(WebhookRow.id, WebhookRow.events)
+        .outerjoin(KeyRow, KeyRow.name == WebhookRow.owner)  # none of the operator's, or of who needs no key
+        .where(WebhookRow.disabled_at.is_(None), is_meant, or_(KeyRow.id.is_(None), is_active))
+        # One that is deleted meanwhile would take this whole transaction with it.
+        .with_for_update(read=True, key_share=True, of=WebhookRow)
+    )
     with session.no_autoflush:  # what is new in this transaction changes no webhook, and goes out at once later
-        webhooks = session.execute(
-            select(WebhookRow.id, WebhookRow.events).where(WebhookRow.disabled_at.is_(None), is_meant)
-        ).all()
+        webhooks = session.execute(meant).all()
     for webhook_id, events in webhooks:
         if type in events:
             session.add(new_delivery(webhook_id, type, told, now, event=(job.id, job.last_sequence)))

@@ -1,9 +1,10 @@
-"""Webhooks and their deliveries on SQL. Never sends; to claim a delivery is to move its next time by the lease."""
+"""Webhooks and their deliveries on SQL. Never sends; a delivery that is claimed is leased for a while."""
 
 from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
+from urllib.parse import urlsplit
 
-from sqlalchemy import Engine, delete, func, select, update
+from sqlalchemy import ColumnElement, Engine, Select, delete, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from crossfade_core.audit import Act, Action
@@ -12,6 +13,7 @@ from crossfade_core.ports import Clock
 from crossfade_core.webhooks import (
     KEPT,
     MAX_WEBHOOKS,
+    OWNER_AT_ONCE,
     TEST_EVENT,
     Attempt,
     Delivery,
@@ -24,7 +26,7 @@ from crossfade_core.webhooks import (
 from crossfade_stores.audit_log import note_act
 from crossfade_stores.ids import new_id
 from crossfade_stores.tables import DeliveryRow, WebhookRow
-from crossfade_stores.transactions import StoreSide, Transactions
+from crossfade_stores.transactions import StoreSide, Transactions, lock_name
 from crossfade_stores.webhook_rows import new_delivery
 
 
@@ -49,14 +51,16 @@ class SqlWebhookStore(StoreSide):
             every_job=new.every_job,
             created_at=now,
             generation=1,
+            kept_generation=1,
         )
         with self._transactions.write() as session:
+            lock_name(session, f"webhooks of {new.owner}")  # so that two at once are counted in turn
             own = select(func.count()).select_from(WebhookRow).where(WebhookRow.owner == new.owner)
             if (session.scalar(own) or 0) >= MAX_WEBHOOKS:
                 raise WebhookRefused(f"{new.owner!r} has {MAX_WEBHOOKS} webhooks, the most there may be; delete one")
             session.add(row)
             session.flush()
-            asked = {"url": row.url, "events": row.events, "every_job": row.every_job}
+            asked = {"host": _host(row.url), "events": row.events, "every_job": row.every_job}
             note_act(session, Act(new.owner, Action.WEBHOOK_CREATED, row.id, asked), now)
             return row.as_webhook()
 
@@ -86,6 +90,8 @@ class SqlWebhookStore(StoreSide):
         now = self._clock.now()
         with self._transactions.write() as session:
             row = _find(session, webhook_id, is_locked=True)
+            if not row.as_webhook().is_rotating(now):
+                row.kept_generation = row.generation
             row.generation, row.rotated_at, row.disabled_at = row.generation + 1, now, None
             note_act(session, Act(by, Action.WEBHOOK_ROTATED, row.id), now)
             return row.as_webhook()
@@ -106,16 +112,17 @@ class SqlWebhookStore(StoreSide):
             row = _find(session, webhook_id, is_locked=True)
             session.execute(delete(DeliveryRow).where(DeliveryRow.webhook_id == webhook_id))
             session.delete(row)
-            note_act(session, Act(by, Action.WEBHOOK_DELETED, webhook_id, {"url": row.url}), self._clock.now())
+            note_act(session, Act(by, Action.WEBHOOK_DELETED, webhook_id, {"host": _host(row.url)}), self._clock.now())
 
     def test_webhook(self, webhook_id: WebhookId) -> Delivery:
         """Make a delivery that tells of nothing.
 
         Raises:
             WebhookNotFound: There is no such webhook.
+            WebhookRefused: It is disabled.
         """
         with self._transactions.write() as session:
-            _find(session, webhook_id)
+            _find_enabled(session, webhook_id)
             row = new_delivery(webhook_id, TEST_EVENT, {"webhook_id": webhook_id}, self._clock.now())
             session.add(row)
             return row.as_delivery()
@@ -125,8 +132,10 @@ class SqlWebhookStore(StoreSide):
 
         Raises:
             WebhookNotFound: There is no such delivery of such a webhook.
+            WebhookRefused: The webhook is disabled.
         """
         with self._transactions.write() as session:
+            _find_enabled(session, webhook_id)
             old = session.get(DeliveryRow, delivery_id)
             if old is None or old.webhook_id != webhook_id:
                 raise WebhookNotFound(
@@ -160,26 +169,18 @@ class SqlWebhookStore(StoreSide):
             _find(session, webhook_id)
             return [row.as_delivery() for row in session.scalars(query.order_by(DeliveryRow.id.desc()).limit(limit))]
 
-    def claim_deliveries(
-        self, limit: int, lease_seconds: float, busy: Collection[WebhookId] = ()
-    ) -> Sequence[tuple[Webhook, Delivery]]:
-        """Take deliveries that are due, one a webhook."""
+    def claim_deliveries(self, limit: int, lease_seconds: float) -> Sequence[tuple[Webhook, Delivery]]:
+        """Take deliveries that are due, one a webhook and a few an owner."""
         now = self._clock.now()
-        is_due = (DeliveryRow.state == DeliveryState.PENDING, DeliveryRow.next_at <= now)
-        in_order = (DeliveryRow.created_at, DeliveryRow.sequence, DeliveryRow.id)
-        turn = func.row_number().over(partition_by=DeliveryRow.webhook_id, order_by=in_order)
-        waiting = select(DeliveryRow.id, DeliveryRow.next_at, turn.label("turn"))
-        ranked = waiting.where(*is_due, DeliveryRow.webhook_id.not_in(busy)).subquery()
-        due = select(ranked.c.id).where(ranked.c.turn == 1).order_by(ranked.c.next_at).limit(limit)
         with self._transactions.read() as session:
-            found = list(session.scalars(due))
+            found = list(session.scalars(_due(now).limit(limit)))
         if not found:  # nearly always; on SQLite a look that writes would make everybody else wait
             return []
-        query = select(DeliveryRow).where(DeliveryRow.id.in_(found), *is_due).with_for_update(skip_locked=True)
+        still = select(DeliveryRow).where(DeliveryRow.id.in_(found), *_is_free(now)).with_for_update(skip_locked=True)
         with self._transactions.write() as session:
-            rows = list(session.scalars(query))
+            rows = list(session.scalars(still))
             for row in rows:
-                row.next_at = now + timedelta(seconds=lease_seconds)
+                row.leased_until = now + timedelta(seconds=lease_seconds)
             return [(_find(session, row.webhook_id).as_webhook(), row.as_delivery()) for row in rows]
 
     def settle_delivery(self, delivery: Delivery, attempt: Attempt, next_at: datetime | None) -> None:
@@ -189,13 +190,16 @@ class SqlWebhookStore(StoreSide):
             if row is None or row.state is not DeliveryState.PENDING or len(row.attempts) != len(delivery.attempts):
                 return
             row.attempts = [*row.attempts, attempt.as_record()]
-            row.next_at = None if attempt.is_success else next_at
+            row.next_at, row.leased_until = None if attempt.is_success else next_at, None
             if row.next_at is None:
                 row.state = DeliveryState.DELIVERED if attempt.is_success else DeliveryState.FAILED
 
     def forget_deliveries(self) -> None:
         """Forget what was settled long ago."""
         is_old = (DeliveryRow.created_at <= self._clock.now() - KEPT, DeliveryRow.state != DeliveryState.PENDING)
+        with self._transactions.read() as session:
+            if session.scalar(select(DeliveryRow.id).where(*is_old).limit(1)) is None:
+                return
         with self._transactions.write() as session:
             session.execute(delete(DeliveryRow).where(*is_old))
 
@@ -206,6 +210,44 @@ def disable(session: Session, webhooks: Collection[WebhookId], now: datetime) ->
     session.execute(update(WebhookRow).where(*enabled).values(disabled_at=now))
     pending = (DeliveryRow.webhook_id.in_(webhooks), DeliveryRow.state == DeliveryState.PENDING)
     session.execute(update(DeliveryRow).where(*pending).values(state=DeliveryState.FAILED, next_at=None))
+
+
+def _is_free(now: datetime) -> tuple[ColumnElement[bool], ...]:
+    is_idle = or_(DeliveryRow.leased_until.is_(None), DeliveryRow.leased_until <= now)
+    return DeliveryRow.state == DeliveryState.PENDING, DeliveryRow.next_at <= now, is_idle
+
+
+def _due(now: datetime) -> Select[tuple[DeliveryId]]:
+    """Return the query of what may be sent: the first to each webhook that nothing is on its way to, few an owner."""
+    is_leased = (DeliveryRow.state == DeliveryState.PENDING, DeliveryRow.leased_until > now)
+    leased = select(DeliveryRow.webhook_id, WebhookRow.owner).join(WebhookRow).where(*is_leased).subquery()
+    under_way = select(func.count()).select_from(leased).where(leased.c.owner == WebhookRow.owner).scalar_subquery()
+    in_order = (DeliveryRow.created_at, DeliveryRow.sequence, DeliveryRow.id)
+    turn = func.row_number().over(partition_by=DeliveryRow.webhook_id, order_by=in_order).label("turn")
+    waiting = (
+        select(DeliveryRow.id, DeliveryRow.next_at, WebhookRow.owner, under_way.label("under_way"), turn)
+        .join(WebhookRow)
+        .where(*_is_free(now), WebhookRow.disabled_at.is_(None))
+        .where(DeliveryRow.webhook_id.not_in(select(leased.c.webhook_id)))
+        .subquery()
+    )
+    rank = func.row_number().over(partition_by=waiting.c.owner, order_by=waiting.c.next_at).label("rank")
+    first = select(waiting.c.id, waiting.c.next_at, waiting.c.under_way, rank).where(waiting.c.turn == 1).subquery()
+    return select(first.c.id).where(first.c.rank + first.c.under_way <= OWNER_AT_ONCE).order_by(first.c.next_at)
+
+
+def _host(url: str) -> str:
+    """Return what of a webhook's URL may be told to others: its path and query may be a secret."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.hostname}"
+
+
+def _find_enabled(session: Session, webhook_id: WebhookId) -> None:
+    if _find(session, webhook_id, is_locked=True).disabled_at is not None:
+        raise WebhookRefused(
+            f"webhook {webhook_id} is disabled: its receiver answered 410, or its key was revoked; to rotate its "
+            "secret lifts the first"
+        )
 
 
 def _find(session: Session, webhook_id: WebhookId, *, is_locked: bool = False) -> WebhookRow:

@@ -18,6 +18,8 @@ Networks = Sequence[IPv4Network | IPv6Network]
 _NOT_PUBLIC: Final = tuple(
     ipaddress.ip_network(network)
     for network in (
+        "168.63.129.16/32",  # a cloud's own service to its machines, at a public address
+        "3fff::/20",  # documentation (RFC 9637)
         "192.0.0.0/24",  # IETF protocol assignments; 192.0.0.192 is a cloud's metadata service
         "64:ff9b::/96",  # NAT64: an IPv4 address of any kind within (RFC 6052)
         "64:ff9b:1::/48",  # the same for local use (RFC 8215)
@@ -28,6 +30,13 @@ _NOT_PUBLIC: Final = tuple(
     )
 )
 """Of these `ipaddress` says, in some or all versions of Python, that they are global."""
+
+
+_NOWHERE: Final = (
+    "is not, or not only, at public addresses; check the URL, or have the operator allow its network by "
+    "CROSSFADE_WEBHOOK_NETWORKS"
+)
+"""Said of a name that does not resolve, too: else the names of a private network could be told from others."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +76,7 @@ def resolve(url: str, allowed: Networks) -> Target:
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
-        raise WebhookUnreachable(f"the name {host} does not resolve; check the webhook's URL", host=host) from error
+        raise WebhookUnreachable(f"{host} {_NOWHERE}", host=host) from error
     addresses = tuple(dict.fromkeys(ipaddress.ip_address(str(sockaddr[0])) for *_, sockaddr in found))
     _check_addresses(addresses, parts, allowed)
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
@@ -107,12 +116,8 @@ def _split(url: str) -> SplitResult:
 def _check_addresses(addresses: Sequence[Address], parts: SplitResult, allowed: Networks) -> None:
     is_inside = [any(_is_in(address, network) for network in allowed) for address in addresses]
     if not all(inside or is_public(address) for inside, address in zip(is_inside, addresses, strict=True)):
-        # Which address it was is not said: that would tell strangers about the network.
-        raise WebhookRefused(
-            f"{parts.hostname} is not, or not only, at public addresses; the operator allows others by "
-            "CROSSFADE_WEBHOOK_NETWORKS",
-            host=parts.hostname,
-        )
+        # Nor is it said which address it was: that would tell strangers about the network.
+        raise WebhookRefused(f"{parts.hostname} {_NOWHERE}", host=parts.hostname)
     if parts.scheme == "http" and not all(is_inside):
         raise _plain(parts)
 

@@ -5,17 +5,21 @@ status is read and nothing more, so that a webhook shows its owner nothing of wh
 """
 
 import contextlib
+import functools
 import http.client
 import socket
 import ssl
 import threading
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Mapping
 from typing import Final
 
 from crossfade_core.errors import WebhookUnreachable
 from crossfade_webhooks.addresses import Networks, Target, resolve
 
 USER_AGENT: Final = "crossfade-webhooks/1"
+_MOST_ADDRESSES: Final = 4
+"""Of a name that are tried: each that is dead takes its share of the time."""
 
 
 def post(url: str, headers: Mapping[str, str], body: bytes, *, allowed: Networks, timeout_seconds: float) -> int:
@@ -26,79 +30,103 @@ def post(url: str, headers: Mapping[str, str], body: bytes, *, allowed: Networks
         headers: What goes along, beside type, length and the sender's name.
         body: JSON.
         allowed: Networks that are not public and may be sent to all the same.
-        timeout_seconds: How long all of it may take, beside looking up the name.
+        timeout_seconds: How long all of it may take, but looking up the name, which the system's resolver bounds.
 
     Raises:
         WebhookRefused: The URL, by what its host means now, may not be sent to.
         WebhookUnreachable: There was no answer in time, or none in HTTP.
     """
     target = resolve(url, allowed)
-    connection = _PinnedConnection(target, timeout_seconds)
     sent = {"Content-Type": "application/json", "User-Agent": USER_AGENT, "Connection": "close", **headers}
+    connection = _PinnedConnection(target, timeout_seconds)
     try:
-        with contextlib.closing(connection), _deadline(connection, timeout_seconds):
+        with contextlib.closing(connection):
             connection.request("POST", target.path, body, sent)
-            return connection.getresponse().status
-    except ssl.SSLError as error:
-        raise WebhookUnreachable(f"{target.host}: TLS failed: {error.reason or error}", host=target.host) from error
+            status = connection.getresponse().status
     except (OSError, http.client.HTTPException) as error:
-        why = f"no answer within {timeout_seconds:g} s" if isinstance(error, TimeoutError) else _reason(error)
+        why = _reason(error)
+        if connection.is_over or isinstance(error, TimeoutError):
+            why = f"no answer within {timeout_seconds:g} s"
         raise WebhookUnreachable(f"{target.host}: {why}", host=target.host) from error
+    if connection.is_over:  # an answer cut off within its headers looks whole to http.client
+        raise WebhookUnreachable(f"{target.host}: no answer within {timeout_seconds:g} s", host=target.host)
+    return status
 
 
 class _PinnedConnection(http.client.HTTPConnection):
-    """A connection to the addresses of a target, whatever its name means by then."""
+    """A connection to the addresses of a target, whatever its name means by then, that ends when its time is over.
 
-    def __init__(self, target: Target, timeout_seconds: float) -> None:
+    A socket's own timeout begins anew with every address and every byte. So each address gets a share of what is left,
+    and a timer shuts the connection down, also in the midst of a handshake: by a duplicate, since TLS takes the socket.
+    """
+
+    def __init__(self, target: Target, seconds: float) -> None:
         self.default_port = 443 if target.is_tls else 80  # decides whether the Host header names the port
-        super().__init__(target.host, target.port, timeout=timeout_seconds)
+        super().__init__(target.host, target.port, timeout=seconds)
+        self.is_over = False
         self._target = target
+        self._ends_at = time.monotonic() + seconds
+        self._lock = threading.Lock()
+        self._duplicate: socket.socket | None = None
+        self._timer = threading.Timer(seconds, self._end)
+        self._timer.daemon = True
+        self._timer.start()
 
     def connect(self) -> None:
-        """Connect to the first address that lets us."""
-        self.sock = self._open()
+        """Connect to the first address that lets us.
+
+        Raises:
+            OSError: None does, or the time is over.
+        """
+        plain = self._open()
+        with self._lock:
+            self._duplicate = plain.dup()
+        plain.settimeout(self._left_seconds())
+        self.sock = plain
         if self._target.is_tls:
-            self.sock = ssl.create_default_context().wrap_socket(self.sock, server_hostname=self._target.host)
+            self.sock = _tls_context().wrap_socket(plain, server_hostname=self._target.host)
+
+    def close(self) -> None:
+        """Close the connection and its duplicate."""
+        self._timer.cancel()
+        super().close()
+        with self._lock:
+            if self._duplicate is not None:
+                self._duplicate.close()
+                self._duplicate = None
 
     def _open(self) -> socket.socket:
-        *others, last = self._target.addresses
-        for address in others:
+        addresses = self._target.addresses[:_MOST_ADDRESSES]
+        for others, address in zip(range(len(addresses), 1, -1), addresses, strict=False):
             with contextlib.suppress(OSError):
-                return socket.create_connection((str(address), self._target.port), self.timeout)
-        return socket.create_connection((str(last), self._target.port), self.timeout)
+                return socket.create_connection((str(address), self._target.port), self._left_seconds() / others)
+        return socket.create_connection((str(addresses[-1]), self._target.port), self._left_seconds())
 
-
-@contextlib.contextmanager
-def _deadline(connection: http.client.HTTPConnection, seconds: float) -> Iterator[None]:
-    """End an exchange that takes too long in all; a socket's own timeout begins anew with every byte.
-
-    Raises:
-        TimeoutError: It took too long.
-    """
-    is_over = threading.Event()
-
-    def end() -> None:
-        is_over.set()
-        with contextlib.suppress(OSError):
-            if connection.sock is not None:
-                connection.sock.shutdown(socket.SHUT_RDWR)
-
-    timer = threading.Timer(seconds, end)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-        if is_over.is_set():  # an answer cut off within its headers looks whole to http.client
+    def _left_seconds(self) -> float:
+        left_seconds = self._ends_at - time.monotonic()
+        if left_seconds <= 0:
             raise TimeoutError
-    except (OSError, http.client.HTTPException) as error:
-        if is_over.is_set():
-            raise TimeoutError from error
-        raise
-    finally:
-        timer.cancel()
+        return left_seconds
+
+    def _end(self) -> None:
+        with self._lock:
+            self.is_over = True
+            if self._duplicate is not None:
+                with contextlib.suppress(OSError):
+                    self._duplicate.shutdown(socket.SHUT_RDWR)
+
+
+@functools.cache
+def _tls_context() -> ssl.SSLContext:
+    """Return the settings of TLS; to read the system's certificates takes longer than most messages."""
+    return ssl.create_default_context()
 
 
 def _reason(error: Exception) -> str:
-    if isinstance(error, http.client.HTTPException):
-        return f"the answer is not HTTP ({type(error).__name__})"
-    return getattr(error, "strerror", None) or type(error).__name__
+    match error:
+        case ssl.SSLError():
+            return f"TLS failed: {error.reason or error}"
+        case http.client.HTTPException():
+            return f"the answer is not HTTP ({type(error).__name__})"
+        case _:
+            return getattr(error, "strerror", None) or type(error).__name__

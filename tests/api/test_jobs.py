@@ -114,7 +114,7 @@ def test_a_page_token_is_of_one_list_only(deployment, query):
     assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, "query/page")
 
 
-@pytest.mark.parametrize("token", ["x", "bnVsbA", "W10", "WzEsMl0", "job-1", "_-_-", "Inhpc28i"])
+@pytest.mark.parametrize("token", ["x", "bnVsbA", "W10", "WzEsMl0", "job-1", "_-_-", "Inhpc28i", "WyJ4IiwiYSJd"])
 def test_a_page_token_that_no_list_gave_out_is_pointed_at(deployment, token):
     answer = deployment.client.get(f"/v1/merges?page={token}")
     assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, "query/page")

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from crossfade_core.spec import MAX_LABELS, MAX_LAMBDAS, MergeSpec, as_float32, canonical_json, spec_digest
+from crossfade_core.spec import ACCEPTED, MAX_LABELS, MAX_LAMBDAS, MergeSpec, as_float32, canonical_json, spec_digest
 
 MINIMAL = {
     "base": "local://models/base",
@@ -409,3 +409,15 @@ def test_spec_survives_its_json(lambdas):
     after = MergeSpec.model_validate_json(before.model_dump_json())
     assert after == before
     assert spec_digest(after) == spec_digest(before)
+
+
+def test_spec_that_was_accepted_by_other_rules_is_read_as_it_is():
+    stored = {
+        "base": "local://models/m\ufffdd",
+        "instruct": "local://models/x\u200e",
+        "lambdas": [0.5],
+        "destination": "outputs",
+        "labels": {"team": "gr\ufffd\u2028n"},
+    }
+    spec = MergeSpec.model_validate(stored, context=ACCEPTED)
+    assert (spec.base, spec.instruct, spec.labels) == (stored["base"], stored["instruct"], stored["labels"])

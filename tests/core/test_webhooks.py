@@ -59,6 +59,18 @@ def test_message_is_signed_with_both_secrets_for_a_day_after_rotation():
         assert signature == "v1," + base64.b64encode(expected).decode()
 
 
+def test_secret_that_was_good_before_several_rotations_is_good_for_a_day():
+    rotated = a_webhook(generation=7, kept_generation=4, rotated_at=NOW)
+    assert rotated.secrets(KEY, NOW) == [webhook_secret(KEY, HOOK, n) for n in (7, 6, 4)]
+    assert rotated.secrets(KEY, NOW + ROTATION) == [webhook_secret(KEY, HOOK, 7)]
+
+
+def test_body_holds_even_what_utf8_cannot():
+    data = {"error": {"details": {"file": "\ud800.safetensors"}}}
+    delivery = Delivery(DeliveryId("msg-1"), HOOK, "job.failed", data, DeliveryState.PENDING, NOW, NOW)
+    assert json.loads(delivery.body)["data"] == data
+
+
 @pytest.mark.parametrize("jitter", [0.0, 0.5, 1.0])
 def test_attempts_go_on_for_a_day_and_then_end(jitter):
     at, failures = NOW, 1

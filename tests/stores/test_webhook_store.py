@@ -1,6 +1,9 @@
 """Webhooks and deliveries on both databases: what is told to whom, claimed by one, settled once."""
 
+import contextlib
 import threading
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 
 import pytest
 
@@ -12,6 +15,7 @@ from crossfade_core.webhooks import (
     DEFAULT_EVENTS,
     KEPT,
     MAX_WEBHOOKS,
+    OWNER_AT_ONCE,
     Attempt,
     DeliveryId,
     DeliveryState,
@@ -123,20 +127,39 @@ def test_a_delivery_is_claimed_by_one_until_its_lease_ends(webhooks, clock):
     assert [delivery.id for _, delivery in webhooks.claim_deliveries(10, 60)] == [message.id]
 
 
-def test_one_message_at_a_time_goes_to_a_webhook_oldest_first(webhooks, clock):
+def test_one_message_at_a_time_goes_to_a_webhook_oldest_first_whoever_claims_it(webhooks, engine, clock):
+    other = SqlWebhookStore(engine, clock)
     hooks = [webhooks.create_webhook(NewWebhook("alice", URL)) for _ in range(3)]
-    first = []
-    for hook in hooks:
-        first.append(webhooks.test_webhook(hook.id).id)
+    sent = []
+    for _ in range(2):
+        sent.append([webhooks.test_webhook(hook.id).id for hook in hooks])
         clock.advance(1)
-        webhooks.test_webhook(hook.id)
-    claimed = webhooks.claim_deliveries(10, 60, busy={hooks[0].id})
-    assert [delivery.id for _, delivery in claimed] == first[1:]
-    assert len(webhooks.claim_deliveries(1, 60)) == 1
+    first = webhooks.claim_deliveries(2, 60)
+    rest = other.claim_deliveries(10, 60)
+    assert {delivery.id for _, delivery in [*first, *rest]} == set(sent[0])
+    assert webhooks.claim_deliveries(10, 60) == []
+    webhook, delivery = first[0]
+    webhooks.settle_delivery(delivery, Attempt(clock.now(), 0.1, 204), None)
+    ((again, second),) = other.claim_deliveries(10, 60)
+    assert (again.id, second.id in sent[1]) == (webhook.id, True)
+
+
+def test_owner_of_many_silent_receivers_does_not_take_the_place_of_others(webhooks, clock):
+    for _ in range(MAX_WEBHOOKS):
+        webhooks.test_webhook(webhooks.create_webhook(NewWebhook("alice", URL)).id)
+        clock.advance(1)
+    late = webhooks.test_webhook(webhooks.create_webhook(NewWebhook("bob", URL)).id)
+    claimed = webhooks.claim_deliveries(16, 60)
+    assert [webhook.owner for webhook, _ in claimed].count("alice") == OWNER_AT_ONCE
+    assert late.id in [delivery.id for _, delivery in claimed]
+    assert webhooks.claim_deliveries(16, 60) == []
+    delivery = claimed[0][1]
+    webhooks.settle_delivery(delivery, Attempt(clock.now(), 15.0, error="no answer"), clock.advance(1))
+    assert [each.owner for each, _ in webhooks.claim_deliveries(16, 60)] == ["alice"]
 
 
 def test_of_two_that_claim_at_once_one_gets_a_delivery(webhooks):
-    hooks = [webhooks.create_webhook(NewWebhook("alice", URL)) for _ in range(10)]
+    hooks = [webhooks.create_webhook(NewWebhook(f"owner-{number}", URL)) for number in range(10)]
     for hook in hooks:
         webhooks.test_webhook(hook.id)
     claimed, barrier = [], threading.Barrier(4)
@@ -194,6 +217,63 @@ def test_a_disabled_webhook_is_sent_nothing_more(store, webhooks, spec):
     run_to_end(store, spec)
     assert [each.state for each in deliveries(webhooks, hook)] == [DeliveryState.FAILED]
     assert webhooks.claim_deliveries(1, 60) == []
+
+
+def test_a_disabled_webhook_is_neither_tested_nor_replayed_until_it_is_rotated(webhooks):
+    hook = webhooks.create_webhook(NewWebhook("alice", URL))
+    sent = webhooks.test_webhook(hook.id)
+    webhooks.disable_webhook(hook.id)
+    for call in (lambda: webhooks.test_webhook(hook.id), lambda: webhooks.replay_delivery(hook.id, sent.id)):
+        with pytest.raises(WebhookRefused, match="disabled"):
+            call()
+    webhooks.rotate_webhook(hook.id, "alice")
+    webhooks.test_webhook(hook.id)
+    assert len(webhooks.claim_deliveries(10, 60)) == 1
+
+
+def test_a_key_that_expired_or_was_revoked_is_told_of_nothing(store, webhooks, spec, engine, clock):
+    keys = SqlKeyStore(engine, clock)
+    keys.create_key(NewKey("admin", frozenset({Scope.ADMIN}), expires_at=clock.now() + timedelta(days=1)), "operator")
+    keys.create_key(NewKey("thief", frozenset({Scope.ADMIN})), "operator")
+    keys.revoke_key("thief", "operator")
+    hooks = [webhooks.create_webhook(NewWebhook(name, URL, every_job=True)) for name in ("admin", "thief", "operator")]
+    run_to_end(store, spec)
+    assert [len(deliveries(webhooks, hook)) for hook in hooks] == [1, 0, 1]
+    clock.advance(86_400)
+    run_to_end(store, spec)
+    assert [len(deliveries(webhooks, hook)) for hook in hooks] == [1, 0, 2]
+
+
+def test_a_webhook_that_is_deleted_meanwhile_takes_no_job_with_it(store, webhooks, spec):
+    barrier = threading.Barrier(2)
+
+    def delete_all():
+        barrier.wait()
+        for hook in webhooks.list_webhooks():
+            webhooks.delete_webhook(hook.id, "alice")
+
+    for _ in range(10):
+        for _ in range(3):
+            webhooks.create_webhook(NewWebhook("alice", URL, frozenset(EventType)))
+        thread = threading.Thread(target=delete_all)
+        thread.start()
+        barrier.wait()
+        jobs = [store.create_job(spec, Submission("alice")) for _ in range(3)]
+        thread.join()
+        assert all(store.get_job(job.id) == job for job in jobs)
+
+
+def test_two_that_make_webhooks_at_once_are_counted_in_turn(webhooks):
+    for _ in range(MAX_WEBHOOKS - 2):
+        webhooks.create_webhook(NewWebhook("alice", URL))
+
+    def make(_):
+        with contextlib.suppress(WebhookRefused):
+            webhooks.create_webhook(NewWebhook("alice", URL))
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(make, range(8)))
+    assert len(webhooks.list_webhooks("alice")) == MAX_WEBHOOKS
 
 
 def test_the_webhooks_of_a_revoked_key_are_disabled(engine, clock, webhooks):

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from crossfade_core.errors import WebhookRefused, WebhookUnreachable
-from crossfade_webhooks.post import post
+from crossfade_webhooks.post import _tls_context, post
 from tests.fakes.webhook_receiver import WebhookReceiver
 
 LOOPBACK = (ipaddress.ip_network("127.0.0.0/8"),)
@@ -135,6 +135,47 @@ def test_receiver_that_drips_its_answer_costs_no_more_than_the_timeout(receiver)
     assert time.monotonic() - begun < 5
 
 
+def test_dead_addresses_before_a_dripping_one_cost_no_more_than_the_timeout_together(receiver, monkeypatch):
+    def drip(handler):
+        for _ in range(200):
+            try:
+                handler.wfile.write(b"H")
+                handler.wfile.flush()
+            except OSError:
+                return True
+            time.sleep(0.05)
+        return True
+
+    def connect(address, timeout):
+        if address[0] != "127.0.0.1":
+            time.sleep(timeout)
+            raise TimeoutError
+        return original(address, timeout)
+
+    def lookup(host, port, *args, **kwargs):
+        kinds = (socket.AF_INET, socket.SOCK_STREAM, 6, "")
+        dead = [f"127.0.0.{last}" for last in (2, 3, 4)]
+        return [(*kinds, (address, port)) for address in [*dead, "127.0.0.1"]]
+
+    original = socket.create_connection
+    monkeypatch.setattr("crossfade_webhooks.addresses.socket.getaddrinfo", lookup)
+    monkeypatch.setattr(socket, "create_connection", connect_by_address(original))
+    monkeypatch.setattr("crossfade_webhooks.post.socket.create_connection", connect)
+    receiver.before_answer = drip
+    begun = time.monotonic()
+    with pytest.raises(WebhookUnreachable, match="no answer within 1 s"):
+        send(f"http://many.example:{receiver.port}/hook", seconds=1)
+    assert time.monotonic() - begun < 3
+
+
+def test_handshake_that_never_ends_costs_no_more_than_the_timeout():
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        begun = time.monotonic()
+        with pytest.raises(WebhookUnreachable, match="no answer within 1 s"):
+            send(f"https://127.0.0.1:{silent.getsockname()[1]}/hook", seconds=1)
+        assert time.monotonic() - begun < 3
+
+
 @pytest.mark.parametrize("answer", [b"", b"SSH-2.0-OpenSSH\r\n", b"HTTP/1.1 abc\r\n\r\n", b"\x00" * 100])
 def test_answer_that_is_no_http_is_told_as_such(receiver, answer):
     def speak(handler):
@@ -182,6 +223,14 @@ def at_loopback(monkeypatch):
         return original("127.0.0.1" if host.endswith(".example") else host, port, *args, **kwargs)
 
     monkeypatch.setattr(socket, "getaddrinfo", lookup)
+
+
+@pytest.fixture(autouse=True)
+def own_certificates():
+    """Let each test's certificates count."""
+    _tls_context.cache_clear()
+    yield
+    _tls_context.cache_clear()
 
 
 def test_tls_is_spoken_with_the_name_of_the_url(certificate, at_loopback, monkeypatch):

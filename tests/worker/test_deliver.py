@@ -160,3 +160,17 @@ def test_store_that_is_away_ends_neither_the_sender_nor_the_message(deployment, 
     send_due(deployment, deliver)
     assert len(receiver.received) == 2
     assert newest(deployment, hook).state is DeliveryState.DELIVERED
+
+
+def test_fault_of_ours_is_an_attempt_that_failed(deployment):
+    hook = make(deployment, "https://a.example")
+    deployment.webhooks.test_webhook(hook.id)
+
+    def broken(*_, **__):
+        raise ZeroDivisionError
+
+    send_due(deployment, Deliver(deployment.webhooks, broken, deployment.clock, KEY))
+    waiting = newest(deployment, hook)
+    assert (waiting.state, len(waiting.attempts)) == (DeliveryState.PENDING, 1)
+    assert "error of the service" in waiting.attempts[0].error
+    assert waiting.next_at > deployment.clock.now()

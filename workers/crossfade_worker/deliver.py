@@ -1,28 +1,28 @@
 """Send webhooks: take what is due from the store, send it, note what came of it. What is due is the store's to say.
 
-One message at a time goes to a webhook, so that a slow receiver holds up nobody but itself; they arrive in the order of
-their events unless one is sent again.
+One message at a time goes to a webhook, and a few to all of one owner's, so that slow receivers hold up nobody but
+their owner; messages arrive in the order of their events unless one is sent again.
 """
 
 import random
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Final, Protocol
 
 import structlog
 
-from crossfade_core.errors import CrossfadeError, StoreUnavailable, WebhookRefused, WebhookUnreachable
+from crossfade_core.errors import StoreUnavailable, WebhookRefused, WebhookUnreachable
 from crossfade_core.ports import Clock
 from crossfade_core.webhook_store import WebhookStore
-from crossfade_core.webhooks import Attempt, Delivery, Webhook, WebhookId, retry_at, signed_headers
+from crossfade_core.webhooks import Attempt, Delivery, Webhook, retry_at, signed_headers
 
 AT_ONCE: Final = 16
 TIMEOUT_SECONDS: Final = 15.0
 """What Standard Webhooks recommends a sender to wait, at least."""
 LEASE_SECONDS: Final = 60.0
-"""Longer than a look-up and an exchange take together: only a sender that died lets a delivery become due again."""
+"""Longer than an exchange: what becomes due again is of a sender that died, or whose look-up took that long."""
 PAUSE_SECONDS: Final = 1.0
 _GONE: Final = 410
 
@@ -56,43 +56,38 @@ class Deliver:
 
     def run(self, stopping: threading.Event) -> None:
         """Send until `stopping` is set; what is on its way by then is waited for, a few seconds at most."""
-        under_way: dict[Future[None], WebhookId] = {}
+        under_way: set[Future[None]] = set()
         with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="webhook") as pool:
             while not stopping.is_set():
-                under_way |= self._begin(pool.submit, under_way)
+                under_way |= {pool.submit(self.send, *claimed) for claimed in self._claim(AT_ONCE - len(under_way))}
                 if not under_way:
                     stopping.wait(PAUSE_SECONDS)
-                for done in wait(under_way, PAUSE_SECONDS, FIRST_COMPLETED).done:
-                    del under_way[done]
+                under_way -= wait(under_way, PAUSE_SECONDS, FIRST_COMPLETED).done
 
-    def _begin(
-        self, submit: Callable[..., Future[None]], under_way: Mapping[Future[None], WebhookId]
-    ) -> dict[Future[None], WebhookId]:
-        free = AT_ONCE - len(under_way)
-        if not free:
-            return {}
+    def _claim(self, limit: int) -> Sequence[tuple[Webhook, Delivery]]:
         try:
-            taken = self._store.claim_deliveries(free, LEASE_SECONDS, set(under_way.values()))
+            return self._store.claim_deliveries(limit, LEASE_SECONDS) if limit else ()
         except StoreUnavailable as error:
             log.warning("webhooks.waiting", reason=error.message)
-            return {}
-        return {submit(self.send, webhook, delivery): webhook.id for webhook, delivery in taken}
+            return ()
 
     def send(self, webhook: Webhook, delivery: Delivery) -> None:
         """Make one attempt and note it; never raises for what the receiver or the store does."""
+        bound = log.bind(webhook=webhook.id, delivery=delivery.id)
         try:
             attempt = self._attempt(webhook, delivery)
-            failures = len(delivery.attempts) + 1
-            next_at = None if attempt.status == _GONE else retry_at(failures, self._clock.now(), random.random())
+        except Exception:  # the boundary of this thread: a fault of ours is an attempt that failed
+            bound.exception("webhook.crashed")
+            attempt = Attempt(self._clock.now(), 0.0, error="an error of the service; its log has more")
+        bound.info("webhook.attempted", **attempt.as_record())
+        failures = len(delivery.attempts) + 1
+        next_at = None if attempt.status == _GONE else retry_at(failures, self._clock.now(), random.random())
+        try:
             self._store.settle_delivery(delivery, attempt, next_at)
             if attempt.status == _GONE:
                 self._store.disable_webhook(webhook.id)
-        except CrossfadeError as error:  # the lease ends, and it is sent again
-            log.warning("webhook.unsettled", webhook=webhook.id, delivery=delivery.id, reason=error.message)
-        except Exception:  # the boundary of this thread: the next message is not to wait for a fault of ours
-            log.exception("webhook.crashed", webhook=webhook.id, delivery=delivery.id)
-        else:
-            log.info("webhook.sent", webhook=webhook.id, delivery=delivery.id, **attempt.as_record())
+        except StoreUnavailable as error:  # the lease ends, and it is sent again
+            bound.warning("webhook.unsettled", reason=error.message)
 
     def _attempt(self, webhook: Webhook, delivery: Delivery) -> Attempt:
         now = self._clock.now()

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final
 
 import structlog
 from anyio import sleep, to_thread
-from fastapi import APIRouter, Header, Query, Request
+from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.routing import APIRoute
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from pydantic import Field
@@ -91,12 +91,15 @@ class EventListView(View):
 def list_merge_events(
     _: Reader,
     job_id: NamedJob,
+    response: Response,
     adapters: AdaptersDep,
+    *,
     after: Annotated[int, Query(ge=0, lt=2**63, description="Only events after this one.")] = 0,
     limit: Annotated[int, Query(ge=1, le=PAGE, description="Events in the answer.")] = PAGE,
     last_event_id: _LastEventId = 0,
 ) -> EventListView:
     """List the events of a job: all that happened to it, in one order that never changes."""
+    response.headers["Vary"] = "Accept"
     events = adapters.store.list_events(job_id, after=max(after, last_event_id), limit=limit + 1)
     page = events[:limit]
     following = page[-1].sequence if len(events) > limit else None

@@ -45,7 +45,7 @@ class JobsQuery(BaseModel):
     @property
     def wanted(self) -> JobFilter:
         """The filter."""
-        labels = dict(text.split("=", 1) for text in self.label)
+        labels = dict(sorted(text.split("=", 1) for text in self.label))
         return JobFilter(self.state, self.base, self.instruct, self.destination, self.submitted_by, labels)
 
 

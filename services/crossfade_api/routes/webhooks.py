@@ -111,6 +111,7 @@ def delete_webhook(webhook: OwnWebhook, caller: Reader, adapters: AdaptersDep) -
 )
 def rotate_webhook(webhook: OwnWebhook, caller: Reader, adapters: AdaptersDep) -> NewWebhookView:
     """Give a webhook a new secret; for a day messages are signed with both. A disabled one is enabled again."""
+    adapters.secrets.check_url(webhook.url)  # better refused before the secret of today is on its way out
     return _with_secret(adapters.webhooks.rotate_webhook(webhook.id, caller.name), adapters)
 
 

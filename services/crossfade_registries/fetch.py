@@ -5,44 +5,22 @@ face of it. A process of its own because the CLI must not load the registries (i
 """
 
 import contextlib
-import json
 import os
-import signal
 import sys
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import unquote_to_bytes, urlsplit
 
-from crossfade_core.errors import CrossfadeError, InvalidSpec
+from crossfade_core.errors import InvalidSpec
 from crossfade_core.ports import Source
 from crossfade_core.source_ref import HubRef, LocalRef, parse_source
 from crossfade_registries.fetched_folder import FetchedFolder
+from crossfade_registries.json_program import emit, run_program
 from crossfade_registries.local.source import LocalSource
 from crossfade_registries.published import read_published
 
 FORMS: Final = "file:///PATH, s3://BUCKET/PREFIX or hf://ORG/NAME@COMMIT"
-
-
-def main() -> int:
-    """Fetch what standard input describes; return the exit status."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        return _run()
-    except (KeyboardInterrupt, BrokenPipeError):
-        return 130
-
-
-def _run() -> int:
-    started = time.monotonic()
-    try:
-        figures = _fetch(json.load(sys.stdin))
-    except CrossfadeError as error:
-        _emit("error", error=error.as_record())
-        return 1
-    _emit("done", **figures, seconds=round(time.monotonic() - started, 3))
-    return 0
 
 
 def _fetch(request: Mapping[str, Any]) -> dict[str, Any]:
@@ -57,7 +35,7 @@ def _fetch(request: Mapping[str, Any]) -> dict[str, Any]:
         def tick(count_bytes: int) -> None:
             nonlocal done_bytes
             done_bytes += count_bytes
-            _emit("progress", bytes_done=done_bytes, bytes_total=total_bytes)
+            emit("progress", bytes_done=done_bytes, bytes_total=total_bytes)
 
         for name, staged in sorted(published.files.items()):
             folder.fetch(source, name, staged, tick)
@@ -90,10 +68,5 @@ def _open_output(uri: str) -> Source:
     return open_own_source(ref)
 
 
-def _emit(event: str, **fields: object) -> None:
-    sys.stdout.write(json.dumps({"event": event, **fields}) + "\n")
-    sys.stdout.flush()
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_program(_fetch))

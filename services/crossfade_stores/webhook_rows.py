@@ -1,4 +1,4 @@
-"""Make deliveries: of a job's event, in the event's own transaction, so that none is lost and none is of nothing."""
+"""Rows of webhooks: a delivery of a job's event, in the event's own transaction: none is lost, none is of nothing."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -7,6 +7,7 @@ from typing import Any, Final
 from sqlalchemy import and_, or_, select
 from sqlalchemy.orm import Session
 
+from crossfade_core.errors import WebhookNotFound
 from crossfade_core.job import JobId
 from crossfade_core.webhooks import DeliveryId, DeliveryState, EventType, WebhookId
 from crossfade_stores.ids import new_id
@@ -75,3 +76,15 @@ def new_delivery(
         replay_of=replay_of,
         attempts=[],
     )
+
+
+def find_webhook(session: Session, webhook_id: WebhookId, *, is_locked: bool = False) -> WebhookRow:
+    """Return a webhook's row, locked until the transaction ends if asked for.
+
+    Raises:
+        WebhookNotFound: There is no such webhook.
+    """
+    row = session.get(WebhookRow, webhook_id, with_for_update=is_locked)
+    if row is None:
+        raise WebhookNotFound(f"there is no webhook {webhook_id}; GET /v1/webhooks lists those there are")
+    return row

@@ -6,10 +6,7 @@ face of it. A process of its own because the CLI must not load torch (import rul
 
 import contextlib
 import functools
-import json
 import os
-import signal
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -19,7 +16,7 @@ from urllib.parse import unquote, urlsplit
 
 from pydantic import ValidationError
 
-from crossfade_core.errors import CrossfadeError, InvalidSpec, SinkUnavailable
+from crossfade_core.errors import InvalidSpec, SinkUnavailable
 from crossfade_core.job import JobId
 from crossfade_core.plan import ROLES, ShardPlan
 from crossfade_core.ports import Source
@@ -27,6 +24,7 @@ from crossfade_core.source_ref import LocalRef, parse_source
 from crossfade_core.spec import MergeSpec, spec_digest
 from crossfade_engine.input_digests import InputDigests
 from crossfade_engine.merge_shard import Parents, Resources, open_resources
+from crossfade_registries.json_program import emit, run_program
 from crossfade_registries.layout import SourcedPlan, open_sources, plan_spec
 from crossfade_registries.local.sink import LocalSink
 from crossfade_registries.local.source import LocalSource
@@ -40,26 +38,6 @@ _ROOT: Final = "filesystem"
 """Root name of sources given by absolute path: all of the file system, with the rights of the user who runs this."""
 
 
-def main() -> int:
-    """Run the merge that standard input describes; return the exit status."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        return _run()
-    except (KeyboardInterrupt, BrokenPipeError):
-        return 130
-
-
-def _run() -> int:
-    started = time.monotonic()
-    try:
-        figures = _merge(json.load(sys.stdin))
-    except CrossfadeError as error:
-        _emit("error", error=error.as_record())
-        return 1
-    _emit("done", **figures, seconds=round(time.monotonic() - started, 3))
-    return 0
-
-
 def _merge(request: Mapping[str, Any]) -> dict[str, Any]:
     spec = _spec(request)
     job_id = JobId(f"local-{os.urandom(8).hex()}")
@@ -69,7 +47,7 @@ def _merge(request: Mapping[str, Any]) -> dict[str, Any]:
         sink = LocalSink(folder, job_id, overwrite=spec.overwrite, direct=request.get("write", "auto") == "auto")
         for name in spec.output_names(job_id):
             sink.check_free(name)
-        _emit("plan", summary=sourced.plan.summary(), exceptions=sourced.plan.exceptions())
+        emit("plan", summary=sourced.plan.summary(), exceptions=sourced.plan.exceptions())
         if request.get("dry_run", False):
             return {}
         try:
@@ -95,7 +73,7 @@ def _sweep(spec: MergeSpec, job_id: JobId, sourced: SourcedPlan, sink: LocalSink
             staged = stage_output_files(sink, name, facts, position, sources=sources, shards=shards)
             uri = staged.commit(sink, name)
             listed = [{"name": file, **about} for file, about in staged.files.items()]
-            _emit(
+            emit(
                 "output",
                 **{"lambda": lam, "name": name, "path": unquote(urlsplit(uri).path), "files": listed},
                 figures={key: value for key, value in staged.statistics.items() if key != "warnings"},
@@ -123,7 +101,7 @@ def _stream(
 
 
 def _progress(before_bytes: int, total_bytes: int, made_bytes: int) -> None:
-    _emit("progress", bytes_done=before_bytes + made_bytes, bytes_total=total_bytes)
+    emit("progress", bytes_done=before_bytes + made_bytes, bytes_total=total_bytes)
 
 
 def _spec(request: Mapping[str, Any]) -> MergeSpec:
@@ -191,12 +169,7 @@ def _reset_memory_peak() -> int:
     return _memory_bytes("VmRSS")
 
 
-def _emit(event: str, **fields: object) -> None:
-    sys.stdout.write(json.dumps({"event": event, **fields}) + "\n")
-    sys.stdout.flush()
-
-
 if __name__ == "__main__":
-    status = main()
+    status = run_program(_merge)
     # All is written and flushed; taking torch apart would keep the user waiting half a second more.
     os._exit(status)

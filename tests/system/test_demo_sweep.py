@@ -119,7 +119,7 @@ def test_transformers_loads_the_half_way_output_and_generates(job: dict[str, Any
 
 
 def test_events_tell_the_whole_story_in_order(service: Service, job: dict[str, Any]) -> None:
-    with service.client.stream("GET", job["links"]["events"]) as stream:
+    with service.client.stream("GET", job["links"]["events"], headers={"accept": "text/event-stream"}) as stream:
         assert stream.headers["content-type"].startswith("text/event-stream")
         types = [line.removeprefix("event: ") for line in stream.iter_lines() if line.startswith("event: ")]
     told = [kind for kind in types if kind != "progress"]

@@ -68,6 +68,7 @@ def test_what_one_call_gives_the_next_one_takes(api, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_key_that_may_only_read_is_refused_as_documented(api, tmp_path):
     made = api.post("/v1/keys", json={"name": "reader", "scopes": ["read"]}).json()
     run(api, tmp_path, "examples,coverage,fuzzing", "--max-examples=1", key=made["secret"])

@@ -38,6 +38,11 @@ _ROOT: Final = "filesystem"
 """Root name of sources given by absolute path: all of the file system, with the rights of the user who runs this."""
 
 
+def main() -> int:
+    """Run the merge that standard input describes; return the exit status."""
+    return run_program(_merge)
+
+
 def _merge(request: Mapping[str, Any]) -> dict[str, Any]:
     spec = _spec(request)
     job_id = JobId(f"local-{os.urandom(8).hex()}")
@@ -170,6 +175,6 @@ def _reset_memory_peak() -> int:
 
 
 if __name__ == "__main__":
-    status = run_program(_merge)
+    status = main()
     # All is written and flushed; taking torch apart would keep the user waiting half a second more.
     os._exit(status)

@@ -204,7 +204,7 @@ def test_stream_of_events_is_taken_up_after_the_api_restarted(models, tmp_path):
 
 def events_after(service: Service, path: str, last: int) -> Iterator[tuple[int, str]]:
     """The job's events as a client hears them: number and type."""
-    headers = {"last-event-id": str(last)} if last else {}
+    headers = {"accept": "text/event-stream", **({"last-event-id": str(last)} if last else {})}
     number = 0
     with service.client.stream("GET", path, headers=headers) as answer:
         for line in answer.iter_lines():

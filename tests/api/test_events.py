@@ -86,6 +86,10 @@ def test_the_list_of_a_log_holds_every_event_once_page_by_page(deployment):
     assert all(item["created_at"] for item in seen)
 
 
+def test_caches_are_told_that_the_list_depends_on_what_is_accepted(deployment):
+    assert deployment.client.get(deployment.submit()["links"]["events"]).headers["vary"] == "Accept"
+
+
 def test_list_and_stream_tell_the_same(deployment):
     job = deployment.submit()
     deployment.succeed(job["id"])

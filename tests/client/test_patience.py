@@ -30,6 +30,12 @@ def test_a_question_is_asked_again_when_its_answer_was_lost():
     assert len(service.asked) == 3
 
 
+def test_a_dry_run_is_a_question_though_it_is_posted():
+    with FakeService(refusal=AWAY, refusals_left=2) as service, Client(service.url, patience_seconds=30) as client:
+        assert client.plan(SPEC).accepted
+    assert [asked.path for asked in service.asked] == ["/v1/plans"] * 3
+
+
 @pytest.mark.parametrize("refusal", [AWAY, LIMITED])
 @pytest.mark.parametrize("call", [lambda client: client.submit(SPEC), lambda client: client.retry(JOB_ID)])
 def test_what_might_be_done_twice_is_sent_once(refusal, call):

@@ -72,6 +72,22 @@ def test_a_service_that_cannot_answer_for_a_moment_is_waited_for():
     assert service.refusals_left == 0
 
 
+def test_a_service_that_asks_for_patience_is_not_away_however_often_it_does():
+    limited = {"code": "rate_limited", "detail": "1200 requests a minute", "retryable": True}
+    with FakeService(broken_streams=1) as service, Client(service.url) as client:
+
+        def ask_for_patience(far: Progress) -> None:
+            if len(service.asked) == 1:
+                service.refusal, service.refusal_headers = (429, limited), {"Retry-After": "1"}
+                service.refusals_left = 4  # a stream and a question, twice
+
+        began = time.monotonic()
+        job = client.wait(JOB_ID, on_progress=ask_for_patience, absence_seconds=0.5)
+    assert job.state == "SUCCEEDED"
+    assert service.refusals_left == 0
+    assert time.monotonic() - began >= 2  # as it was asked to, both times
+
+
 def test_a_wait_has_an_end_and_the_job_goes_on():
     began = time.monotonic()
     with FakeService(is_endless=True) as service, Client(service.url) as client:

@@ -78,11 +78,10 @@ class _PinnedConnection(http.client.HTTPConnection):
         Raises:
             OSError: None does, or the time is over.
         """
-        plain = self._open()
+        plain = self.sock = self._open()  # from here on `close` closes it
         with self._lock:
             self._duplicate = plain.dup()
         plain.settimeout(self._left_seconds())
-        self.sock = plain
         if self._target.is_tls:
             self.sock = _tls_context().wrap_socket(plain, server_hostname=self._target.host)
 

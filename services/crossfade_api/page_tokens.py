@@ -3,7 +3,8 @@
 import base64
 import json
 import re
-from typing import Annotated, Final
+from collections.abc import Sequence
+from typing import Annotated, Final, Protocol, TypeVar
 
 from fastapi.exceptions import RequestValidationError
 from pydantic import Field
@@ -15,14 +16,27 @@ _ID: Final = re.compile(r"[A-Za-z0-9-]{1,40}", re.ASCII)
 _DIGEST_CHARACTERS: Final = 23
 
 
-def write_token(last: str, wanted: object) -> str:
-    """Return the token of the page that begins after the entry `last`.
+class _Entry(Protocol):
+    @property
+    def id(self) -> str: ...
+
+
+_Found = TypeVar("_Found", bound=_Entry)
+
+
+def cut_page(found: Sequence[_Found], limit: int, wanted: object) -> tuple[Sequence[_Found], str | None]:
+    """Return a page, and the token of the next one; None on the last.
 
     Args:
-        last: The entry's id.
+        found: The entries of the page, and one more where there is one.
+        limit: How many a page holds.
         wanted: The list's filter; its `repr` tells one from another.
     """
-    return base64.urlsafe_b64encode(json.dumps([_digest(wanted), last]).encode()).decode().rstrip("=")
+    page = found[:limit]
+    if len(found) <= limit:
+        return page, None
+    token = json.dumps([_digest(wanted), page[-1].id]).encode()
+    return page, base64.urlsafe_b64encode(token).decode().rstrip("=")
 
 
 def read_token(token: str | None, wanted: object) -> str | None:

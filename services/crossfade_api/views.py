@@ -107,14 +107,19 @@ class FiguresView(View):
     overflowed: int = Field(description="Results too large for the output's dtype.")
 
 
-class OutputView(View):
-    """The checkpoint of one λ."""
+class OutputSummaryView(View):
+    """The checkpoint of one λ as a list shows it."""
 
     lam: float = Field(serialization_alias="lambda", examples=[0.5])
     name: str = Field(description="Its place below the destination.", examples=["instruct-pad-0.5"])
     state: OutputState
-    ended_at: datetime | None = Field(description="When it was published, or failed, or was cancelled.")
     uri: str | None = Field(description="Where it was published.")
+    ended_at: datetime | None = Field(description="When it was published, or failed, or was cancelled.")
+
+
+class OutputView(OutputSummaryView):
+    """The checkpoint of one λ."""
+
     size_bytes: int | None = Field(description="All its files together, once published.")
     files: list[FileView]
     figures: FiguresView | None = Field(description="What its λ really did, once published.")
@@ -159,32 +164,37 @@ class LinksView(View):
         )
 
 
-class JobView(View):
-    """One job: what was asked, where it stands, what came of it."""
+class _JobFacts(View):
+    """What is told of a job wherever it is shown."""
 
     id: str
     state: JobState
     phase: Phase = Field(description="Where inside its state the job is; for people and progress bars.")
     spec: SkipValidation[MergeSpec]
-    spec_digest: str = Field(description="`sha256:` over the spec's canonical JSON.")
     created_at: datetime
     updated_at: datetime
     started_at: datetime | None = Field(description="When it became RUNNING.")
+    finished_at: datetime | None
+    submitted_by: str | None = Field(description="The name of the key it was submitted with.", examples=["release"])
+    progress: ProgressView
+    error: ErrorView | None
+    links: LinksView
+
+
+class JobView(_JobFacts):
+    """One job: what was asked, where it stands, what came of it."""
+
+    spec_digest: str = Field(description="`sha256:` over the spec's canonical JSON.")
     merging_at: datetime | None = Field(description="When its plan was stored and merging began.")
     cancel_requested_at: datetime | None
-    finished_at: datetime | None
     deadline_at: datetime | None = Field(description="When it fails unless it has ended; null without a deadline.")
-    submitted_by: str | None = Field(description="The name of the key it was submitted with.", examples=["release"])
     reused: bool = Field(description="In the answer to a submission: an earlier job makes, or has made, the same.")
     staged_until: datetime | None = Field(
         description="Of a job that failed: before that a retry keeps the units that are done; afterwards, and where it "
         "is null, they are made again."
     )
-    progress: ProgressView
     plan: PlanView | None
     outputs: list[OutputView] = Field(description="One for each λ, in the order of the spec.")
-    error: ErrorView | None
-    links: LinksView
 
     @classmethod
     def of(
@@ -215,32 +225,10 @@ class JobView(View):
         )
 
 
-class OutputSummaryView(View):
-    """The checkpoint of one λ as a list shows it."""
-
-    lam: float = Field(serialization_alias="lambda", examples=[0.5])
-    name: str = Field(description="Its place below the destination.", examples=["instruct-pad-0.5"])
-    state: OutputState
-    uri: str | None = Field(description="Where it was published.")
-    ended_at: datetime | None = Field(description="When it was published, or failed, or was cancelled.")
-
-
-class JobSummaryView(View):
+class JobSummaryView(_JobFacts):
     """One job as a list shows it; `links.self` tells the rest: plan, files with digests, figures, warnings."""
 
-    id: str
-    state: JobState
-    phase: Phase
-    spec: SkipValidation[MergeSpec]
-    created_at: datetime
-    updated_at: datetime
-    started_at: datetime | None
-    finished_at: datetime | None
-    submitted_by: str | None
-    progress: ProgressView
     outputs: list[OutputSummaryView] = Field(description="One for each λ, in the order of the spec.")
-    error: ErrorView | None
-    links: LinksView
 
     @classmethod
     def of(cls, job: Job, outputs: Sequence[OutputSummary], progress: Progress, now: datetime) -> Self:

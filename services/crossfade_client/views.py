@@ -73,14 +73,19 @@ class FiguresView(View):
     overflowed: int = 0
 
 
-class OutputView(View):
-    """The checkpoint of one λ; `uri`, `files`, `size_bytes` and `figures` once it is published."""
+class OutputSummary(View):
+    """The checkpoint of one λ as a list shows it."""
 
     lam: float = Field(alias="lambda")
     name: str
     state: OutputState
-    ended_at: datetime | None = None
     uri: str | None = None
+    ended_at: datetime | None = None
+
+
+class OutputView(OutputSummary):
+    """The checkpoint of one λ; `uri`, `files`, `size_bytes` and `figures` once it is published."""
+
     size_bytes: int | None = None
     files: tuple[OutputFile, ...] = ()
     figures: FiguresView | None = None
@@ -97,29 +102,35 @@ class LinksView(View):
     retry: str
 
 
-class JobView(View):
-    """One job: what was asked, where it stands, what came of it."""
+class JobSummary(View):
+    """One job as a list shows it; `Client.get` tells the rest."""
 
     id: str
     state: JobState
     phase: str
     spec: SpecView
-    spec_digest: str
     created_at: datetime
     updated_at: datetime
     started_at: datetime | None = None
-    merging_at: datetime | None = None
-    cancel_requested_at: datetime | None = None
     finished_at: datetime | None = None
-    deadline_at: datetime | None = None
     submitted_by: str | None = None
-    reused: bool = False
-    staged_until: datetime | None = None
     progress: Progress = Progress()
-    plan: PlanView | None = None
-    outputs: tuple[OutputView, ...] = ()
+    outputs: tuple[OutputSummary, ...] = ()
     error: ErrorView | None = None
     links: LinksView
+
+
+class JobView(JobSummary):
+    """One job: what was asked, where it stands, what came of it."""
+
+    spec_digest: str
+    merging_at: datetime | None = None
+    cancel_requested_at: datetime | None = None
+    deadline_at: datetime | None = None
+    reused: bool = False
+    staged_until: datetime | None = None
+    plan: PlanView | None = None
+    outputs: tuple[OutputView, ...] = ()
 
     @property
     def has_ended(self) -> bool:
@@ -146,34 +157,6 @@ class JobView(View):
         failed = [f"λ = {output.lam!r}: {output.error.message}" for output in self.outputs if output.error]
         message = "; ".join([f"job {self.id} {ended}", *failed])
         raise Reported(message, {"code": self.state.lower(), "message": message})
-
-
-class OutputSummary(View):
-    """The checkpoint of one λ as a list shows it."""
-
-    lam: float = Field(alias="lambda")
-    name: str
-    state: OutputState
-    uri: str | None = None
-    ended_at: datetime | None = None
-
-
-class JobSummary(View):
-    """One job as a list shows it; `Client.get` tells the rest."""
-
-    id: str
-    state: JobState
-    phase: str
-    spec: SpecView
-    created_at: datetime
-    updated_at: datetime
-    started_at: datetime | None = None
-    finished_at: datetime | None = None
-    submitted_by: str | None = None
-    progress: Progress = Progress()
-    outputs: tuple[OutputSummary, ...] = ()
-    error: ErrorView | None = None
-    links: LinksView
 
 
 class JobPage(View):

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from crossfade_api.auth import Administrator
 from crossfade_api.dependencies import AdaptersDep
-from crossfade_api.page_tokens import PageToken, read_token, write_token
+from crossfade_api.page_tokens import PageToken, cut_page, read_token
 from crossfade_api.problems import documented
 from crossfade_api.views import View
 from crossfade_core.audit import Action, AuditEntry, AuditFilter, AuditId
@@ -82,6 +82,5 @@ def list_audit_entries(_: Administrator, adapters: AdaptersDep, asked: Annotated
     entries = adapters.audit.list_entries(
         asked.wanted, limit=asked.limit + 1, before=None if after is None else AuditId(after)
     )
-    page = entries[: asked.limit]
-    following = write_token(page[-1].id, asked.wanted) if len(entries) > asked.limit else None
+    page, following = cut_page(entries, asked.limit, asked.wanted)
     return AuditListView(items=[AuditView.of(entry) for entry in page], next=following)

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from crossfade_api.auth import Canceller, Reader, Submitter
 from crossfade_api.dependencies import Adapters, AdaptersDep, ExistingJob, NamedJob
-from crossfade_api.page_tokens import PageToken, read_token, write_token
+from crossfade_api.page_tokens import PageToken, cut_page, read_token
 from crossfade_api.problems import documented
 from crossfade_api.steering import cancel_job, retry_job
 from crossfade_api.submission import submit_once
@@ -139,8 +139,7 @@ def list_merges(_: Reader, adapters: AdaptersDep, asked: Annotated[JobsQuery, Qu
     """List jobs, newest first."""
     after = read_token(asked.page, asked.wanted)
     jobs = adapters.store.list_jobs(asked.wanted, limit=asked.limit + 1, before=None if after is None else JobId(after))
-    page = jobs[: asked.limit]
-    following = write_token(page[-1].id, asked.wanted) if len(jobs) > asked.limit else None
+    page, following = cut_page(jobs, asked.limit, asked.wanted)
     return JobListView(items=_show_all(page, adapters), next=following)
 
 

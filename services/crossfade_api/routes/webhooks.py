@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from crossfade_api.auth import Reader
 from crossfade_api.dependencies import Adapters, AdaptersDep
-from crossfade_api.page_tokens import PageToken, read_token, write_token
+from crossfade_api.page_tokens import PageToken, cut_page, read_token
 from crossfade_api.problems import documented
 from crossfade_api.webhook_views import (
     DeliveryListView,
@@ -142,8 +142,7 @@ def list_deliveries(
     found = adapters.webhooks.list_deliveries(
         webhook.id, asked.state, limit=asked.limit + 1, before=None if after is None else DeliveryId(after)
     )
-    page = found[: asked.limit]
-    following = write_token(page[-1].id, wanted) if len(found) > asked.limit else None
+    page, following = cut_page(found, asked.limit, wanted)
     return DeliveryListView(items=[DeliveryView.of(delivery) for delivery in page], next=following)
 
 

@@ -335,7 +335,7 @@ def list_keys(url: Url = DEFAULT_URL, as_json: Json = False) -> None:
 def revoke_key(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Whose.")], url: Url = DEFAULT_URL, as_json: Json = False
 ) -> None:
-    """Revoke an API key at once and for good."""
+    """Revoke an API key for good; it opens nothing within a second."""
     from crossfade_cli import keys
 
     with connect(url) as client:

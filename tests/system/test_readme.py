@@ -62,17 +62,17 @@ def is_ready(address: str) -> bool:
         return False
 
 
-@pytest.mark.parametrize("number", range(len(BLOCKS)))
 @pytest.mark.usefixtures("served")
-def test_readme_block_runs(number: int, folder: Path, address: str, environment: dict[str, str]) -> None:
-    language, block = BLOCKS[number]
-    if block.startswith("crossfade serve"):
-        return  # it has been running since the first block
-    where = ROOT if block.startswith("make ") else folder
-    program = ["bash", "-euo", "pipefail", "-c"] if language == "sh" else [sys.executable, "-c"]
-    code = block.replace("127.0.0.1:8000", address)
-    done = subprocess.run([*program, code], check=False, cwd=where, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
+def test_readme_blocks_run_in_their_order(folder: Path, address: str, environment: dict[str, str]) -> None:
+    # In one test: a block goes on from those before it, and tests of one file may run in several processes.
+    for language, block in BLOCKS:
+        if block.startswith("crossfade serve"):
+            continue  # it has been running since the first block
+        where = ROOT if block.startswith("make ") else folder
+        program = ["bash", "-euo", "pipefail", "-c"] if language == "sh" else [sys.executable, "-c"]
+        code = block.replace("127.0.0.1:8000", address)
+        done = subprocess.run([*program, code], check=False, cwd=where, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, block + done.stdout + done.stderr
 
 
 def test_the_readme_has_the_blocks_it_is_known_for() -> None:

@@ -59,6 +59,24 @@ def begun(fleet: Fleet, job_id: JobId) -> tuple[str, int]:
     return wait_for(streaming, 60)
 
 
+def held_in_its_unit(fleet: Fleet, job_id: JobId) -> tuple[str, int, psutil.Process]:
+    """Suspend a process while it streams a unit; return its worker's name, the unit's position, and the process."""
+
+    def held() -> tuple[str, int, psutil.Process] | None:
+        name, position = begun(fleet, job_id)
+        streaming = fleet.holder(job_id, position)
+        if streaming is None or fleet.worker_of(streaming[1]) != name:
+            return None
+        process = psutil.Process(streaming[1])
+        process.suspend()
+        if fleet.holder(job_id, position) == streaming:
+            return name, position, process
+        process.resume()  # the unit ended before the process was suspended, or went on: another try
+        return None
+
+    return wait_for(held, 60)
+
+
 def test_worker_that_is_told_to_stop_gives_its_unit_back_and_another_goes_on_at_once(
     models, tmp_path, postgres_url, redis_url
 ):
@@ -70,10 +88,12 @@ def test_worker_that_is_told_to_stop_gives_its_unit_back_and_another_goes_on_at_
         name, position = begun(fleet, job_id)
         fleet.start("merge", "merge2")
         time.sleep(5)  # until it is up
-        name, position = begun(fleet, job_id)
+        name, position, child = held_in_its_unit(fleet, job_id)
         stopped = fleet.workers[name]
         before = len(fleet.events(job_id, "unit.started"))
         stopped.send_signal(signal.SIGTERM)
+        time.sleep(1)  # its grace runs out while the unit cannot end
+        child.resume()
 
         def begun_again() -> bool:
             later = [event.data for event in fleet.events(job_id, "unit.started")[before:]]

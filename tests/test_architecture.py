@@ -17,6 +17,7 @@ PACKAGES = {
         "crossfade_registries",
         "crossfade_stores",
         "crossfade_webhooks",
+        "crossfade_signing",
     },
     "workers": {"crossfade_engine", "crossfade_worker"},
 }

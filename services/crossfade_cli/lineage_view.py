@@ -7,7 +7,8 @@ from typing import Annotated, Final
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from crossfade_core.errors import CheckpointError, NoCheckpoint, SourceNotFound, SourceUnavailable
-from crossfade_core.lineage import LINEAGE_FILE, LINEAGE_SCHEMA
+from crossfade_core.lineage import LINEAGE_SCHEMA
+from crossfade_core.own_files import LINEAGE_FILE
 from crossfade_core.untrusted_json import load_object, shown
 
 MAX_LINEAGE_BYTES: Final = 200_000_000

@@ -11,7 +11,6 @@ from typing import Any, Final
 
 from crossfade_core.spec import MergeSpec, Role
 
-LINEAGE_FILE: Final = "lineage.json"
 LINEAGE_SCHEMA: Final = "crossfade.lineage/2"
 FORMULA: Final = "M(λ) = base + λ·(instruct − base)"
 CHAIN_FORMULA: Final = "M(λ) = base + λ·(A − B)"

@@ -12,8 +12,6 @@ from crossfade_core.lineage import formula
 from crossfade_core.source_ref import parse_source
 from crossfade_core.spec import MergeSpec, Role
 
-CARD_FILE: Final = "README.md"
-
 _TOLD_WHERE_GIVEN: Final = {"schedule", "rounding", "seed", "policies"}
 """Fields of the spec that change the numbers; the card shows those that are not at their default."""
 

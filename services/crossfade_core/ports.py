@@ -166,6 +166,21 @@ class TaskQueue(Protocol):
         """
 
 
+class Signer(Protocol):
+    """A signing key: EC P-256, wherever it is kept."""
+
+    @property
+    def key_id(self) -> str:
+        """SHA-256, in hex, of the public key as DER SubjectPublicKeyInfo (RFC 5280)."""
+
+    def sign(self, data: bytes) -> bytes:
+        """Return an ECDSA signature over the SHA-256 of `data`, as DER (RFC 3279, Ecdsa-Sig-Value).
+
+        Raises:
+            SigningFailed: The key cannot be used at this moment.
+        """
+
+
 class Clock(Protocol):
     """The time, as one thing that tests can move."""
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from crossfade_core.errors import OutputExists, OutputNameUnsafe, SinkUnavailable, SourceCorrupted
-from crossfade_core.lineage import LINEAGE_FILE
+from crossfade_core.own_files import LINEAGE_FILE
 from crossfade_core.ports import Source, StagedFile
 from crossfade_registries.disk_refusal import disk_refusal
 from crossfade_registries.local.folders import exists

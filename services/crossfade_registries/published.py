@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from crossfade_core.errors import CheckpointError, OutputNameUnsafe, SourceCorrupted, SourceNotFound
-from crossfade_core.lineage import LINEAGE_FILE
+from crossfade_core.own_files import LINEAGE_FILE
 from crossfade_core.ports import FileInfo, Source, StagedFile
 from crossfade_core.untrusted_json import are_whole, load_object, shown
 from crossfade_registries.opened import read_file

@@ -4,7 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from crossfade_core.lineage import LINEAGE_FILE, Lineage, lineage_json
+from crossfade_core.lineage import Lineage, lineage_json
+from crossfade_core.own_files import LINEAGE_FILE
 from crossfade_core.spec import MergeSpec, spec_digest
 
 

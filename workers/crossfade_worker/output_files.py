@@ -7,9 +7,10 @@ from typing import Any, Final
 
 from crossfade_core.checkpoint import INDEX_FILE
 from crossfade_core.errors import ConfigMalformed
-from crossfade_core.lineage import LINEAGE_FILE, FileFacts, Lineage, lineage_json
-from crossfade_core.model_card import CARD_FILE, model_card
+from crossfade_core.lineage import FileFacts, Lineage, lineage_json
+from crossfade_core.model_card import model_card
 from crossfade_core.model_config import CONFIG_FILE, apply_changes
+from crossfade_core.own_files import CARD_FILE, LINEAGE_FILE
 from crossfade_core.ports import FileInfo, Sink, Source, StagedFile
 from crossfade_core.spec import Role
 from crossfade_registries.layout import MAX_CONFIG_BYTES, check_unchanged

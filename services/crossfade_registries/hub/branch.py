@@ -9,8 +9,7 @@ from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError, Revi
 from huggingface_hub.hf_api import RepoFile
 
 from crossfade_core.errors import OutputExists, OutputMoved, OutputNameUnsafe
-from crossfade_core.lineage import LINEAGE_FILE
-from crossfade_core.model_card import CARD_FILE
+from crossfade_core.own_files import CARD_FILE, LINEAGE_FILE
 from crossfade_core.ports import StagedFile
 from crossfade_registries.hub.client import HUB_ERRORS, sink_error
 from crossfade_registries.hub.places import HubPlace

@@ -13,7 +13,7 @@ from crossfade_core.errors import (
     StagedFileLost,
 )
 from crossfade_core.job import JobId
-from crossfade_core.lineage import LINEAGE_FILE
+from crossfade_core.own_files import LINEAGE_FILE
 from crossfade_registries.hub.branch import Head, HeldFile, HubBranches
 from crossfade_registries.hub.client import HUB_ERRORS, sink_error
 from crossfade_registries.hub.operations import oid

@@ -22,7 +22,7 @@ from typing import Final
 
 from crossfade_core.errors import OutputExists, OutputNameUnsafe, SinkError, SinkUnavailable
 from crossfade_core.job import JobId
-from crossfade_core.lineage import LINEAGE_FILE
+from crossfade_core.own_files import LINEAGE_FILE
 from crossfade_core.ports import StagedFile
 from crossfade_core.spec import check_output_name
 from crossfade_registries.disk_refusal import disk_refusal

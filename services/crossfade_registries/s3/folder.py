@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from crossfade_core.errors import OutputExists, OutputNameUnsafe
 from crossfade_core.job import JobId
-from crossfade_core.lineage import LINEAGE_FILE
+from crossfade_core.own_files import LINEAGE_FILE
 from crossfade_core.ports import StagedFile
 from crossfade_registries.s3.bucket import Bucket
 

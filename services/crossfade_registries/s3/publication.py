@@ -7,8 +7,8 @@ from typing import Any, Final
 from crossfade_core.checkpoint import INDEX_FILE
 from crossfade_core.errors import OutputMoved, SinkError, StagedFileCorrupted, StagedFileLost
 from crossfade_core.job import JobId
-from crossfade_core.lineage import LINEAGE_FILE
 from crossfade_core.model_config import CONFIG_FILE
+from crossfade_core.own_files import LINEAGE_FILE
 from crossfade_core.ports import StagedFile
 from crossfade_registries.s3.bucket import Stored, Upload
 from crossfade_registries.s3.checksums import CHECKSUMS

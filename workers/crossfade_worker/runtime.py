@@ -5,6 +5,8 @@ import os
 import socket
 from typing import TYPE_CHECKING
 
+from crossfade_core.ports import OpenSink, OpenSource
+from crossfade_core.provenance import Builder
 from crossfade_registries.config import Registries
 from crossfade_stores.clock import SystemClock
 from crossfade_stores.engine import create_store_engine
@@ -13,6 +15,7 @@ from crossfade_stores.queue import CeleryTaskQueue
 from crossfade_stores.webhook_store import SqlWebhookStore
 from crossfade_webhooks.post import post
 from crossfade_worker.deliver import Deliver
+from crossfade_worker.documents import Maker
 from crossfade_worker.keeping import Keeping
 from crossfade_worker.plan_merge import PlanMerge
 from crossfade_worker.publish import Publish
@@ -38,14 +41,13 @@ class Runtime:
     @functools.cached_property
     def plan_merge(self) -> PlanMerge:
         """Return the planner."""
-        return PlanMerge(self.store, self.queue, self.registries.open_source, self.registries.open_sink, self.owner)
+        return PlanMerge(self.store, self.queue, self._opened, self.owner, self.registries.trust)
 
     @functools.cached_property
     def publish(self) -> Publish:
         """Return the publisher."""
-        return Publish(
-            self.store, self.registries.open_source, self.registries.open_sink, self.owner, keeping=self._keeping
-        )
+        maker = Maker(Builder(self.settings.public_url), self.signer)
+        return Publish(self.store, self._opened, self.owner, keeping=self._keeping, maker=maker)
 
     @functools.cached_property
     def sweep(self) -> Sweep:
@@ -72,7 +74,7 @@ class Runtime:
             self.store,
             self.queue,
             self.clock,
-            (self.registries.open_source, self.registries.open_sink),
+            self._opened,
             UnitSettings(
                 self.owner,
                 self.settings.lease_seconds,
@@ -82,6 +84,10 @@ class Runtime:
                 keep_failed_seconds=self.settings.keep_failed_seconds,
             ),
         )
+
+    @property
+    def _opened(self) -> tuple[OpenSource, OpenSink]:
+        return self.registries.open_source, self.registries.open_sink
 
     @property
     def _keeping(self) -> Keeping:

@@ -10,7 +10,8 @@
     │   ├── IndexMalformed          ├── IndexUnsafePath       ├── IndexMissingFile
     │   ├── IndexMissingTensor      ├── TensorNotIndexed      ├── NoCheckpoint
     │   ├── ConfigMalformed         ├── TokenizerMalformed
-    │   └── AdapterMalformed        └── AdapterUnsupported    an adapter of a kind that is not merged
+    │   ├── AdapterMalformed        ├── AdapterUnsupported    an adapter of a kind that is not merged
+    │   └── SignatureMalformed      └── SignatureUnsupported  a signature of a kind that is not checked
     ├── PlanRefused                 the checkpoints do not pair; every reason is listed
     │   ├── QuantisationUnsupported codes that cannot be turned into numbers here
     │   ├── TokensConflict          one id means two tokens
@@ -25,6 +26,7 @@
     │   ├── SourceDenied            the registry does not let this service read
     │   │   └── SourceGated         its owner must grant access first
     │   ├── ShortRead  ├── SourceCorrupted
+    │   ├── SignatureInvalid        no trusted key has signed what is there
     │   └── SourceUnavailable
     │       └── SourceRateLimited   the registry asks for patience
     ├── SinkError                   writing an output
@@ -40,6 +42,7 @@
     ├── AlreadyUnderWay, QueueLimitReached, RateLimited, IdempotencyMismatch, RequestInFlight
     ├── KeyNotFound, KeyNameTaken, ScopeMissing
     ├── WebhookNotFound, WebhookRefused, WebhookUnreachable
+    ├── SigningFailed, KeyMalformed
     ├── StoreUnavailable, QueueUnavailable, ProgramMissing
     ├── WaitTimedOut, WebhookUnverified, SecretMalformed                    the client's own
     └── Reported, ServiceUnreachable, ProcessFailed, StateDirInUse      the command line's own
@@ -295,6 +298,24 @@ class AdapterUnsupported(CheckpointError):
     code = "adapter_unsupported"
 
 
+class SignatureMalformed(CheckpointError):
+    """A `model.sig` or a provenance envelope is not as its format says, or contradicts itself.
+
+    Copy or download the file again; if it stays, do not trust what it signs, and sign the checkpoint again.
+    """
+
+    code = "signature_malformed"
+
+
+class SignatureUnsupported(CheckpointError):
+    """A `model.sig` is of a kind that is not read here: digests of shards of files, or other than SHA-256.
+
+    Check it with the tool that made it (`model_signing verify`), or sign again with the method `files` and SHA-256.
+    """
+
+    code = "signature_unsupported"
+
+
 class PlanRefused(CrossfadeError):
     """The checkpoints do not pair; `details["refusals"]` lists tensors and reasons.
 
@@ -466,6 +487,16 @@ class ShortRead(SourceError):
 
     code = "short_read"
     retryable = True
+
+
+class SignatureInvalid(SourceError):
+    """No key that is trusted has signed what is there: it was signed by another one, or changed since.
+
+    Give the public key of who made it, from a place you trust; if that is the one, do not use what is there.
+    """
+
+    code = "signature_invalid"
+    blame: ClassVar[Blame] = "user"
 
 
 class SourceUnavailable(SourceError):
@@ -799,6 +830,26 @@ class WebhookUnreachable(CrossfadeError):
     code = "webhook_unreachable"
     retryable = True
     blame: ClassVar[Blame] = "upstream"
+
+
+class SigningFailed(CrossfadeError):
+    """A signing key or command gave no signature that its public key verifies; nothing was published with it.
+
+    Try again later, or retry the job; if it stays, ask the operator to look at the key or the command that holds it.
+    """
+
+    code = "signing_failed"
+    retryable = True
+
+
+class KeyMalformed(CrossfadeError):
+    """A key is not an EC P-256 key in PEM, or not of the kind expected, public or private.
+
+    Give the file that the message describes; `crossfade keygen` makes a pair.
+    """
+
+    code = "key_malformed"
+    blame: ClassVar[Blame] = "user"
 
 
 class StoreUnavailable(CrossfadeError):

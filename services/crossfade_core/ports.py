@@ -173,6 +173,10 @@ class Signer(Protocol):
     def key_id(self) -> str:
         """SHA-256, in hex, of the public key as DER SubjectPublicKeyInfo (RFC 5280)."""
 
+    @property
+    def public_pem(self) -> bytes:
+        """The public key as PEM SubjectPublicKeyInfo (RFC 7468)."""
+
     def sign(self, data: bytes) -> bytes:
         """Return an ECDSA signature over the SHA-256 of `data`, as DER (RFC 3279, Ecdsa-Sig-Value).
 

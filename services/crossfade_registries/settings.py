@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Final, Literal, Self
 
-from crossfade_signing.public_keys import read_public_key_file
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -23,6 +22,7 @@ from pydantic import (
 
 from crossfade_core.errors import KeyMalformed
 from crossfade_registries.source_signatures import SourceTrust
+from crossfade_signing.public_keys import read_public_key_file
 
 HUB_ENDPOINT: Final = "https://huggingface.co"
 MIN_PART_BYTES: Final = 5 << 20

@@ -8,13 +8,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
-from crossfade_signing.model_bundle import MAX_BUNDLE_BYTES, read
-from crossfade_signing.public_keys import PublicKey
-
 from crossfade_core.errors import CheckpointError, SignatureInvalid, SourceUnsigned
 from crossfade_core.lineage import FileFacts
 from crossfade_core.own_files import SIGNATURE_FILE
 from crossfade_registries.opened import Opened
+from crossfade_signing.model_bundle import MAX_BUNDLE_BYTES, read
+from crossfade_signing.public_keys import PublicKey
 
 Policy = Literal["ignore", "warn", "require"]
 State = Literal["verified", "unverified", "unsigned"]

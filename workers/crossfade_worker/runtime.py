@@ -5,9 +5,10 @@ import os
 import socket
 from typing import TYPE_CHECKING
 
-from crossfade_core.ports import OpenSink, OpenSource
+from crossfade_core.ports import OpenSink, OpenSource, Signer
 from crossfade_core.provenance import Builder
 from crossfade_registries.config import Registries
+from crossfade_signing.signers import open_signer
 from crossfade_stores.clock import SystemClock
 from crossfade_stores.engine import create_store_engine
 from crossfade_stores.job_store import SqlJobStore
@@ -42,6 +43,11 @@ class Runtime:
     def plan_merge(self) -> PlanMerge:
         """Return the planner."""
         return PlanMerge(self.store, self.queue, self._opened, self.owner, self.registries.trust)
+
+    @functools.cached_property
+    def signer(self) -> Signer | None:
+        """Return the key that signs outputs; None where none is given."""
+        return open_signer(self.settings)
 
     @functools.cached_property
     def publish(self) -> Publish:

@@ -6,11 +6,12 @@ from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from crossfade_registries.settings import Endpoint, RegistrySettings
+from crossfade_signing.settings import SigningSettings
 from crossfade_stores.settings import ENV_PREFIX, BrokerUrl, DatabaseUrl, describe_invalid
 from crossfade_webhooks.settings import WebhookSettings
 
 
-class WorkerSettings(RegistrySettings, WebhookSettings, BaseSettings):
+class WorkerSettings(RegistrySettings, WebhookSettings, SigningSettings, BaseSettings):
     """One worker process, and the registries it reads and writes.
 
     Attributes:

@@ -5,7 +5,9 @@ import os
 import socket
 from typing import TYPE_CHECKING
 
+from crossfade_core.ports import Signer
 from crossfade_registries.config import Registries
+from crossfade_signing.signers import open_signer
 from crossfade_stores.clock import SystemClock
 from crossfade_stores.engine import create_store_engine
 from crossfade_stores.job_store import SqlJobStore
@@ -46,6 +48,11 @@ class Runtime:
         return Publish(
             self.store, self.registries.open_source, self.registries.open_sink, self.owner, keeping=self._keeping
         )
+
+    @functools.cached_property
+    def signer(self) -> Signer | None:
+        """Return what signs outputs; None where nothing does."""
+        return open_signer(self.settings)
 
     @functools.cached_property
     def sweep(self) -> Sweep:

@@ -6,12 +6,13 @@ from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from crossfade_registries.settings import RegistrySettings
+from crossfade_signing.settings import SigningSettings
 from crossfade_stores.settings import ENV_PREFIX, BrokerUrl, DatabaseUrl, describe_invalid
 from crossfade_webhooks.settings import WebhookSettings
 
 
-class WorkerSettings(RegistrySettings, WebhookSettings, BaseSettings):
-    """One worker process, and the registries it reads and writes.
+class WorkerSettings(RegistrySettings, WebhookSettings, SigningSettings, BaseSettings):
+    """One worker process, the registries it reads and writes, and what a control worker alone signs with.
 
     Attributes:
         database_url: Where jobs are kept: `sqlite:////…` or `postgresql://…`.

@@ -40,6 +40,7 @@ format: $(VENV)/.dev ## Format and fix what can be fixed
 
 docs: $(VENV)/.dev ## Write the pages of docs that are made of the code
 	$(BIN)/python -m infra.docs.errors_page
+	$(BIN)/python -m infra.docs.build_type_page
 
 api-without-torch: ## Prove in a fresh environment that the API needs no torch
 	bash infra/ci/api_without_torch.sh

@@ -15,7 +15,7 @@ from crossfade_api.limits import BodyLimit
 from crossfade_api.openapi import correct_openapi
 from crossfade_api.problems import install_problems
 from crossfade_api.rate_limits import RateLimit
-from crossfade_api.routes import audit, events, health, keys, merges, plans, problems, webhooks
+from crossfade_api.routes import audit, events, formats, health, keys, merges, plans, problems, webhooks
 from crossfade_api.settings import ApiSettings
 from crossfade_api.webhook_secrets import WebhookSecrets
 from crossfade_registries.config import Registries
@@ -43,6 +43,7 @@ TAGS: Final = [
     {"name": "keys", "description": "Who may call; for administrators."},
     {"name": "audit", "description": "Who did what; for administrators."},
     {"name": "problems", "description": "What each error means and what to do; no key."},
+    {"name": "formats", "description": "What the files of outputs mean; no key."},
     {"name": "health", "description": "For probes; no key."},
 ]
 
@@ -70,6 +71,7 @@ def open_adapters(settings: ApiSettings) -> Iterator[Adapters]:
             open_sink=registries.open_sink,
             check_user=registries.check_user,
             header_cache=HeaderCache(settings.header_cache_bytes),
+            trust=registries.trust,
             clock=clock,
         )
 
@@ -106,6 +108,7 @@ def create_app(settings: ApiSettings | None = None, opener: AdapterOpener = open
     for guarded in (plans.router, events.streams, events.router, webhooks.router, keys.router, audit.router):
         app.include_router(guarded, dependencies=[Security(bearer_scheme)])
     app.include_router(problems.router)
+    app.include_router(formats.router)
     app.include_router(health.router)
     app.add_middleware(BodyLimit)
     app.add_middleware(RateLimit, per_minute=settings.requests_per_minute, clock=lambda: app.state.adapters.clock)

@@ -19,6 +19,7 @@ from crossfade_core.ports import Clock, JobStore, OpenSink, OpenSource, TaskQueu
 from crossfade_core.spec import MergeSpec
 from crossfade_core.webhook_store import WebhookStore
 from crossfade_registries.header_cache import HeaderCache
+from crossfade_registries.source_signatures import SourceTrust
 
 JOB_ID_PATTERN: Final = r"^[A-Za-z0-9_-]{1,64}$"
 
@@ -46,6 +47,7 @@ class Adapters:
     open_sink: OpenSink
     check_user: Callable[[str, str], None]
     header_cache: HeaderCache
+    trust: SourceTrust
     clock: Clock
 
     def check_caller(self, caller: Caller, spec: MergeSpec) -> None:

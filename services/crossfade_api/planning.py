@@ -53,7 +53,7 @@ def dry_run(spec: MergeSpec, caller: Caller, adapters: Adapters) -> DryRun:
         StoreUnavailable: The database is away.
     """
     adapters.check_caller(caller, spec)  # as a submission does, before anything is looked at
-    sourced = draft_plan(spec, adapters.open_source, adapters.header_cache)
+    sourced = draft_plan(spec, adapters.open_source, adapters.header_cache, adapters.trust)
     sink, obstacles = _open_sink(spec, adapters)
     refused = sourced.plan.refusal(MAX_NAMED_REFUSALS)
     if refused is not None:

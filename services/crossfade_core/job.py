@@ -151,7 +151,8 @@ class Output:
     """The checkpoint of one λ. Once published, `files` maps a file's name to {size_bytes, sha256}.
 
     `statistics` is what its λ really did: `OutputFigures.as_record()` and `warnings`. `ended_at` is when it
-    left PENDING.
+    left PENDING. `signatures` are those made for it, in base64, by key and
+    payload (`crossfade_worker.kept_signatures`).
     """
 
     job_id: JobId
@@ -164,6 +165,7 @@ class Output:
     error: dict[str, Any] | None = None
     statistics: dict[str, Any] | None = None
     ended_at: datetime | None = None
+    signatures: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

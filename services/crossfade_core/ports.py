@@ -468,6 +468,12 @@ class JobStore(Protocol):
         Event `output.published`, with `realised` and `warnings` of the statistics where there are any.
         """
 
+    def keep_signature(self, job_id: JobId, position: int, digest: str, signature: str) -> str:
+        """Keep the first signature that was made of a payload (known by `digest`) for an output, and return it.
+
+        Keys need not sign the same twice; what is staged again after a crash must be the same bytes.
+        """
+
     def delay_output(self, job_id: JobId, position: int, error: Mapping[str, Any]) -> int:
         """Note that publishing a PENDING output failed for now, and return how often it has; a retry counts anew.
 

@@ -44,6 +44,7 @@ class Registries:
 
     def __init__(self, settings: RegistrySettings) -> None:
         self._settings = settings
+        self.trust = settings.trust()
         self._patience = Patience(total_seconds=settings.patience_seconds)
         self._turn = Turn(settings.scratch if settings.units_at_once > 1 else None)
         self._scratch = Scratch(settings.scratch, settings.units_at_once, self._turn)

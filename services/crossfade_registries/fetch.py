@@ -22,7 +22,10 @@ def _fetch(request: Mapping[str, Any]) -> dict[str, Any]:
         source = opened.enter_context(contextlib.closing(open_published(uri)))
         published = read_published(source, request.get("lineage_sha256"))
         folder = opened.enter_context(FetchedFolder(out, uri, overwrite=bool(request.get("overwrite"))))
-        total_bytes = sum(staged.size_bytes for staged in published.files.values())
+        files = {name: (staged.size_bytes, staged.sha256) for name, staged in published.files.items()}
+        total_bytes = sum(size for size, _ in files.values()) + sum(
+            info.size_bytes for info in published.loose.values()
+        )
         done_bytes = 0
 
         def tick(count_bytes: int) -> None:
@@ -32,12 +35,14 @@ def _fetch(request: Mapping[str, Any]) -> dict[str, Any]:
 
         for name, staged in sorted(published.files.items()):
             folder.fetch(source, name, staged, tick)
-        folder.commit(published.lineage, published.files)
-    files = [
-        {"name": name, "size_bytes": staged.size_bytes, "sha256": staged.sha256}
-        for name, staged in sorted(published.files.items())
+        for name, info in published.loose.items():
+            files[name] = (info.size_bytes, folder.fetch_loose(source, name, info.size_bytes, tick))
+        folder.commit(published.lineage, files)
+    listed = [
+        {"name": name, "size_bytes": size, "sha256": sha256, "is_held": name in published.files}
+        for name, (size, sha256) in sorted(files.items())
     ]
-    return {"uri": uri, "path": str(out), "size_bytes": total_bytes, "files": files, "strays": list(published.strays)}
+    return {"uri": uri, "path": str(out), "size_bytes": total_bytes, "files": listed, "strays": list(published.strays)}
 
 
 if __name__ == "__main__":

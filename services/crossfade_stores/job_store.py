@@ -148,6 +148,19 @@ class SqlJobStore(JobSubmissions, JobRequests, JobQueries, JobLeases, JobRetries
             if job.submitted_by is not None:
                 note_act(session, Act(job.submitted_by, Action.OUTPUT_PUBLISHED, job.id, data), now)
 
+    def keep_signature(self, job_id: JobId, position: int, digest: str, signature: str) -> str:
+        """Keep the first signature that was made of a payload (known by `digest`) for an output, and return it.
+
+        Raises:
+            JobNotFound: There is no such job.
+        """
+        with self._transactions.write() as session:
+            lock_job(session, job_id)
+            output = session.get_one(OutputRow, (job_id, position))
+            output.signatures = {digest: signature, **output.signatures}
+            kept: str = output.signatures[digest]
+            return kept
+
     def delay_output(self, job_id: JobId, position: int, error: Mapping[str, Any]) -> int:
         """Note why a PENDING output is not published yet; return how often that was noted since the job was queued.
 

@@ -28,6 +28,7 @@ def lineage(asked, **changes):
         "job_id": "job-1",
         "created_at": "2026-11-20T17:00:00+00:00",
         "lam": 0.1,
+        "output_name": "tuned-pad-0.1",
         "sources": asked.sources,
         "inputs": {role: {f"{role}.safetensors": {"size_bytes": 5, "sha256": "ab"}} for role in asked.sources},
         "plan": {"tensors": 3},
@@ -59,7 +60,12 @@ def test_record_names_every_source_with_its_files_and_the_formula_that_holds(ins
     told = record(spec(instruct=instruct))
     assert told["formula"] == formula
     assert told["inputs"] == {
-        role: {"uri": f"local://m/{name}", "files": {f"{role}.safetensors": {"size_bytes": 5, "sha256": "ab"}}}
+        role: {
+            "uri": f"local://m/{name}",
+            "files": {f"{role}.safetensors": {"size_bytes": 5, "sha256": "ab"}},
+            "licence": None,
+            "signature": None,
+        }
         for role, name in sources.items()
     }
 

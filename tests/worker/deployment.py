@@ -173,7 +173,8 @@ class Deployment:
         self.queue.send(PUBLISH, job_id)
 
     def plan(self, job_id: str, owner: str = "control-1") -> None:
-        PlanMerge(self.store, self.queue, self.open_source, self.registries.open_sink, owner)(JobId(job_id))
+        registries = (self.open_source, self.registries.open_sink)
+        PlanMerge(self.store, self.queue, registries, owner, self.registries.trust)(JobId(job_id))
 
     def run_unit(self, unit_id: str, owner: str = "merge-1") -> None:
         resources = Resources(CpuDevice(), threads=2, chunk_bytes=CHUNK_BYTES)
@@ -182,8 +183,8 @@ class Deployment:
         RunUnit(self.store, self.queue, self.clock, registries, settings)(UnitId(unit_id))
 
     def publish(self, job_id: str, owner: str = "control-1") -> None:
-        publish = Publish(self.store, self.open_source, self.registries.open_sink, owner, keeping=self._keeping)
-        publish(JobId(job_id))
+        registries = (self.open_source, self.registries.open_sink)
+        Publish(self.store, registries, owner, keeping=self._keeping, maker=self.maker)(JobId(job_id))
 
     def sweep(self) -> None:
         Sweep(self.store, self.webhooks, self.queue, self._keeping)()

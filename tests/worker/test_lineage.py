@@ -58,7 +58,7 @@ def test_lineage_holds_what_was_asked_with_its_digest(deployment):
     assert told["spec_digest"] == spec_digest(spec) == job.spec_digest
     assert told["lambda"] == 0.5
     assert told["job"] == {"id": job.id, "created_at": job.created_at.isoformat()}
-    assert told["schema"] == "crossfade.lineage/2"
+    assert told["schema"] == "crossfade.lineage/3"
 
 
 def test_lineage_holds_the_plan_in_numbers(deployment):

@@ -20,6 +20,7 @@ from crossfade_core.errors import InvalidSpec, SinkUnavailable
 from crossfade_core.job import JobId
 from crossfade_core.plan import ROLES, ShardPlan
 from crossfade_core.ports import Source
+from crossfade_core.provenance import Builder
 from crossfade_core.source_ref import LocalRef, parse_source
 from crossfade_core.spec import MergeSpec, spec_digest
 from crossfade_engine.input_digests import InputDigests
@@ -28,6 +29,7 @@ from crossfade_registries.json_program import emit, run_program
 from crossfade_registries.layout import SourcedPlan, open_sources, plan_spec
 from crossfade_registries.local.sink import LocalSink
 from crossfade_registries.local.source import LocalSource
+from crossfade_worker.documents import Maker
 from crossfade_worker.output_files import stage_output_files
 from crossfade_worker.plan_record import plan_summary
 from crossfade_worker.stream_shard import Order, stream_shard
@@ -75,8 +77,8 @@ def _sweep(spec: MergeSpec, job_id: JobId, sourced: SourcedPlan, sink: LocalSink
                 shard.file: {"size_bytes": shard.size_bytes, "sha256": result["outputs"][position]}
                 for shard, result in zip(sourced.plan.shards, results, strict=True)
             }
-            staged = stage_output_files(sink, name, facts, position, sources=sources, shards=shards)
-            uri = staged.commit(sink, name)
+            staged = stage_output_files(sink, facts, position, sources=sources, shards=shards, maker=Maker(Builder()))
+            uri = staged.commit(sink)
             listed = [{"name": file, **about} for file, about in staged.files.items()]
             emit(
                 "output",

@@ -11,6 +11,7 @@ from crossfade_core.errors import (
     CheckpointError,
     CrossfadeError,
     IllegalTransition,
+    SigningFailed,
     SinkError,
     SourceError,
     StagedFileCorrupted,
@@ -19,6 +20,7 @@ from crossfade_core.job import Job, JobId, JobState, Output, OutputState, Phase,
 from crossfade_core.ports import JobStore, OpenSink, OpenSource, Sink, Source
 from crossfade_core.spec import Role
 from crossfade_registries.layout import open_sources
+from crossfade_worker.documents import Maker
 from crossfade_worker.keeping import Keeping
 from crossfade_worker.lease import CONTROL_LEASE_SECONDS, control_lease
 from crossfade_worker.output_files import stage_output_files
@@ -36,17 +38,23 @@ class Publish:
 
     Args:
         store: The truth.
-        open_source: For the companions copied from a parent.
-        open_sink: Where outputs are staged.
+        registries: The companions copied from a parent come from there, and outputs are staged there.
         owner: Name of this process, for the job's control lease.
         keeping: For how long what a failed job has staged is kept.
+        maker: Who vouches for what is published.
     """
 
     def __init__(
-        self, store: JobStore, open_source: OpenSource, open_sink: OpenSink, owner: str, *, keeping: Keeping
+        self,
+        store: JobStore,
+        registries: tuple[OpenSource, OpenSink],
+        owner: str,
+        *,
+        keeping: Keeping,
+        maker: Maker,
     ) -> None:
-        self._store, self._owner, self._keeping = store, owner, keeping
-        self._open_source, self._open_sink = open_source, open_sink
+        self._store, self._owner, self._keeping, self._maker = store, owner, keeping, maker
+        self._open_source, self._open_sink = registries
 
     def __call__(self, job_id: JobId) -> None:
         """Settle the job if its units allow.
@@ -121,11 +129,12 @@ class Publish:
         shards: Mapping[str, Mapping[str, Any]],
     ) -> None:
         try:
-            staged = stage_output_files(sink, output.name, facts, output.position, sources=sources, shards=shards)
+            maker = self._maker.remembering(self._store, output)
+            staged = stage_output_files(sink, facts, output.position, sources=sources, shards=shards, maker=maker)
             if not self._is_running(output.job_id):  # cancelled while the last files were staged
                 return
-            uri = staged.commit(sink, output.name)
-        except (SourceError, CheckpointError, SinkError) as error:
+            uri = staged.commit(sink)
+        except (SourceError, CheckpointError, SinkError, SigningFailed) as error:
             self._give_up(output, error)
         else:
             self._store.publish_output(output.job_id, output.position, uri, staged.files, statistics=staged.statistics)

@@ -5,7 +5,8 @@ import os
 import socket
 from typing import TYPE_CHECKING
 
-from crossfade_core.ports import Signer
+from crossfade_core.ports import OpenSink, OpenSource, Signer
+from crossfade_core.provenance import Builder
 from crossfade_registries.config import Registries
 from crossfade_signing.signers import open_signer
 from crossfade_stores.clock import SystemClock
@@ -15,6 +16,7 @@ from crossfade_stores.queue import CeleryTaskQueue
 from crossfade_stores.webhook_store import SqlWebhookStore
 from crossfade_webhooks.post import post
 from crossfade_worker.deliver import Deliver
+from crossfade_worker.documents import Maker
 from crossfade_worker.keeping import Keeping
 from crossfade_worker.plan_merge import PlanMerge
 from crossfade_worker.publish import Publish
@@ -40,19 +42,18 @@ class Runtime:
     @functools.cached_property
     def plan_merge(self) -> PlanMerge:
         """Return the planner."""
-        return PlanMerge(self.store, self.queue, self.registries.open_source, self.registries.open_sink, self.owner)
+        return PlanMerge(self.store, self.queue, self._opened, self.owner, self.registries.trust)
+
+    @functools.cached_property
+    def signer(self) -> Signer | None:
+        """Return the key that signs outputs; None where none is given."""
+        return open_signer(self.settings)
 
     @functools.cached_property
     def publish(self) -> Publish:
         """Return the publisher."""
-        return Publish(
-            self.store, self.registries.open_source, self.registries.open_sink, self.owner, keeping=self._keeping
-        )
-
-    @functools.cached_property
-    def signer(self) -> Signer | None:
-        """Return what signs outputs; None where nothing does."""
-        return open_signer(self.settings)
+        maker = Maker(Builder(self.settings.public_url), self.signer)
+        return Publish(self.store, self._opened, self.owner, keeping=self._keeping, maker=maker)
 
     @functools.cached_property
     def sweep(self) -> Sweep:
@@ -79,7 +80,7 @@ class Runtime:
             self.store,
             self.queue,
             self.clock,
-            (self.registries.open_source, self.registries.open_sink),
+            self._opened,
             UnitSettings(
                 self.owner,
                 self.settings.lease_seconds,
@@ -89,6 +90,10 @@ class Runtime:
                 keep_failed_seconds=self.settings.keep_failed_seconds,
             ),
         )
+
+    @property
+    def _opened(self) -> tuple[OpenSource, OpenSink]:
+        return self.registries.open_source, self.registries.open_sink
 
     @property
     def _keeping(self) -> Keeping:

@@ -51,6 +51,10 @@ class SweepFacts:
             if not info.name.endswith(WEIGHTS) and (role, info) not in self.plan.companions
         ]
 
+    def output_name(self, position: int) -> str:
+        """Return the name of one output."""
+        return self.origin.spec.output_names(self.origin.job_id)[position]
+
     def told(self, position: int) -> dict[str, Any]:
         """Return what one λ really did, as JSON: the output's figures, `warnings`, and the figures of its `tensors`."""
         spec = self.origin.spec

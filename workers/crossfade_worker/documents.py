@@ -1,0 +1,56 @@
+"""Say which documents an output has: the card, the record of its lineage, and what is signed of both."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from crossfade_core.job import Output
+from crossfade_core.lineage import Lineage, lineage_json
+from crossfade_core.model_card import model_card
+from crossfade_core.own_files import CARD_FILE, LINEAGE_FILE, PROVENANCE_FILE, SIGNATURE_FILE
+from crossfade_core.ports import JobStore, Signer
+from crossfade_core.provenance import PAYLOAD_TYPE, Builder, provenance_statement
+from crossfade_signing import dsse, model_bundle
+from crossfade_worker.kept_signatures import KeptSignatures
+
+Document = tuple[str, Callable[[Lineage], bytes]]
+"""A file's name, and what makes it of a lineage that tells of all files before it."""
+
+
+@dataclass(frozen=True)
+class Maker:
+    """Who makes outputs, and vouches for them.
+
+    Attributes:
+        builder: The deployment.
+        signer: Its key; None where outputs are not signed.
+    """
+
+    builder: Builder
+    signer: Signer | None = None
+
+    def remembering(self, store: JobStore, output: Output) -> "Maker":
+        """Return the maker of one output of a job, which signs nothing twice."""
+        return Maker(self.builder, self.signer and KeptSignatures(self.signer, store, output))
+
+
+def documents(maker: Maker) -> Sequence[Document]:
+    """Return every document of an output, in the order in which each tells of those before it.
+
+    The last two are there only where there is a key; making them raises SigningFailed where it cannot be used.
+    """
+    unsigned: list[Document] = [(CARD_FILE, _card), (LINEAGE_FILE, lineage_json)]
+    signer = maker.signer
+    if signer is None:
+        return unsigned
+
+    def provenance(lineage: Lineage) -> bytes:
+        return dsse.sign(provenance_statement(lineage, maker.builder), PAYLOAD_TYPE, signer)
+
+    def signature(lineage: Lineage) -> bytes:
+        return model_bundle.sign({name: about["sha256"] for name, about in lineage.outputs.items()}, signer)
+
+    return [*unsigned, (PROVENANCE_FILE, provenance), (SIGNATURE_FILE, signature)]
+
+
+def _card(lineage: Lineage) -> bytes:
+    return model_card(lineage.spec, lineage.lam, lineage.job_id, sources=lineage.sources, statistics=lineage.statistics)

@@ -238,6 +238,16 @@ def inspect(
     inspect_output.inspect(paths, tensor_count=tensors, as_json=as_json)
 
 
+def keygen(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Gets the private key; FILE.pub the public one.")],
+    as_json: Json = False,
+) -> None:
+    """Make a key pair that signs outputs: EC P-256, PEM."""
+    from crossfade_cli import keygen as making
+
+    making.keygen(Path(os.path.normpath(file.absolute())), as_json=as_json)
+
+
 def watch(job_id: JobIdArgument, url: Url = DEFAULT_URL, as_json: Json = False) -> None:
     """Follow a job to its end; exit 1 when it did not succeed."""
     from crossfade_cli import remote

@@ -45,6 +45,7 @@ _COMMANDS: dict[str, tuple[Callable[..., None], tuple[str, ...]]] = {
             "crossfade inspect ./sweep --json",
         ),
     ),
+    "keygen": (commands.keygen, ("crossfade keygen signing.key",)),
     "submit": (
         commands.submit,
         (

@@ -13,8 +13,9 @@ from celery import Celery
 from celery.app.utils import Settings
 from celery.signals import celeryd_after_setup, celeryd_init, worker_ready, worker_shutting_down
 
-from crossfade_core.errors import CrossfadeError, ProgramMissing
+from crossfade_core.errors import CrossfadeError, KeyMalformed, ProgramMissing
 from crossfade_core.messages import CONTROL_QUEUE, MERGE_QUEUE
+from crossfade_signing.signers import open_signer
 from crossfade_stores.queue import shared_celery_settings
 from crossfade_worker.logs import configure_logging
 from crossfade_worker.runtime import Runtime
@@ -45,6 +46,26 @@ def _configure(conf: Settings, **_: object) -> None:
     settings = WorkerSettings.from_environment()
     conf.broker_url = settings.broker_url.get_secret_value()
     conf.worker_soft_shutdown_timeout = settings.grace_seconds
+
+
+def _check_signing(**_: object) -> None:
+    """See before a worker starts that it can sign, if it is to, and that none of those who merge is to.
+
+    Raises:
+        SystemExit: It cannot, or it merges.
+    """
+    settings = WorkerSettings.from_environment()
+    if settings.signs and MERGE_QUEUE in app.amqp.queues.consume_from:
+        raise SystemExit(
+            "the worker cannot start: it merges, and what computes weights must not hold the key that signs them: set "
+            "CROSSFADE_SIGNING_KEY, …_KEY_FILE or …_COMMAND for workers of the queue control alone (-Q control)"
+        )
+    try:
+        signer = open_signer(settings)
+    except (KeyMalformed, ProgramMissing) as error:
+        raise SystemExit(f"the worker cannot start: {error.message}") from None
+    if signer is not None:
+        log.info("signing.on", key_id=signer.key_id)
 
 
 def _load_engine(**_: object) -> None:
@@ -82,6 +103,7 @@ def _stop_sweeping(**_: object) -> None:
 
 
 celeryd_init.connect(_configure)
+celeryd_after_setup.connect(_check_signing)
 celeryd_after_setup.connect(_load_engine)
 worker_ready.connect(_start_sweeping)
 worker_shutting_down.connect(_stop_sweeping)

@@ -12,7 +12,7 @@ from crossfade_webhooks.settings import WebhookSettings
 
 
 class WorkerSettings(RegistrySettings, WebhookSettings, SigningSettings, BaseSettings):
-    """One worker process, and the registries it reads and writes.
+    """One worker process, the registries it reads and writes, and what a control worker alone signs with.
 
     Attributes:
         database_url: Where jobs are kept: `sqlite:////…` or `postgresql://…`.

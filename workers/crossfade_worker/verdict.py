@@ -75,7 +75,11 @@ def find_changed_input(
                 if found not in (expected, StagedFile(expected.size_bytes, "")):
                     return _changed(f"{uri}/{name}", role, f"{_told(expected)} pinned, {_told(found)} found")
         for name in sorted(known.get(role, {}).keys() - pinned.keys()):
-            return _changed(f"{uri}/{name}", role, f"{LINEAGE_FILE} pins no digest of it")
+            return Verdict(
+                f"{uri}/{name}, of the {role}, is read by the merge, and {LINEAGE_FILE} pins no digest of it; somebody "
+                f"has changed {LINEAGE_FILE}",
+                Cause.LINEAGE,
+            )
     return None
 
 

@@ -334,8 +334,3 @@ def test_other_software_is_told(output):
     edit_lineage(output, lambda lineage: lineage["software"][0].update(torch="2.6.0"))
     found = assert_reproduced(output)["software"]
     assert (found["is_other"], found["then"][0]["torch"], found["now"]) == (True, "2.6.0", software())
-
-
-def test_lineage_of_the_first_schema_is_read_too(output):
-    edit_lineage(output, lambda lineage: lineage.update(schema="crossfade.lineage/1"))
-    assert_reproduced(output)

@@ -45,7 +45,7 @@ def _rebuild(request: Mapping[str, Any]) -> dict[str, Any]:
         "tensors": rebuild.tensors,
         "files": [{"name": name, **asdict(about)} for name, about in sorted(rebuild.made.items())],
         "inputs": sum(map(len, rebuild.inputs.values())),
-        "not_compared": sorted(WORDS & {*published.files, LINEAGE_FILE, *published.strays}),
+        "not_compared": sorted(WORDS & {*published.files, *published.loose, LINEAGE_FILE, *published.strays}),
         "strays": sorted({*published.strays} - WORDS),
         "software": {"then": list(recipe.software), "now": now, "is_other": list(recipe.software) != [now]},
     }

@@ -2,21 +2,17 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, NoReturn
+from typing import Any, NoReturn, cast
 
 from pydantic import ValidationError
 
 from crossfade_core.errors import CheckpointError, InvalidSpec
-from crossfade_core.lineage import LINEAGE_SCHEMA
+from crossfade_core.lineage_document import InputRecord, LineageDocument, parse_lineage
 from crossfade_core.own_files import LINEAGE_FILE
 from crossfade_core.ports import StagedFile
 from crossfade_core.source_ref import FORMS, parse_source
 from crossfade_core.spec import ACCEPTED, MergeSpec, Role, as_float32
-from crossfade_core.untrusted_json import load_object, shown
-from crossfade_registries.published import read_files
-
-_FAMILY, _, _NEWEST = LINEAGE_SCHEMA.rpartition("/")
-_STRONGEST: Final = "its λ times a factor of its schedule is too large for float32"
+from crossfade_core.untrusted_json import shown
 
 
 @dataclass(frozen=True)
@@ -48,48 +44,39 @@ def read_recipe(lineage: bytes, where: str, replaced: Mapping[str, str]) -> Reci
         replaced: Other places of sources, as URIs, by role.
 
     Raises:
-        CheckpointError: It is no lineage of a release that this one knows, or contradicts itself.
+        CheckpointError: It is no lineage of this schema, or contradicts itself.
         InvalidSpec: A role is replaced that the merge does not have.
     """
-    document = load_object(lineage, where, CheckpointError)
-    _check_schema(document.get("schema"), where)
-    spec = _object(document, "spec", where)
-    inputs = _object(document, "inputs", where)
-    lam = _strength(document, spec, where)
-    uris = {role: _uri(_object(inputs, role, where), role, where) for role in inputs}
+    told = parse_lineage(lineage, where)
+    if told.lam not in _lambdas(told):
+        _refuse(
+            where, f"its lambda, {told.lam}, is none of its spec's: {shown(_lambdas(told))}; somebody has changed it"
+        )
+    uris = {role: _uri(side, role, where) for role, side in told.inputs.items()}
     for role in replaced:
         if role not in uris:
             raise InvalidSpec(f"--source {role}: the merge has no such role; it has {', '.join(uris)}", field="source")
-    read = _spec({**spec, "lambdas": [lam]}, {**uris, **replaced}, where)
-    _check_strength(read, where)
-    files = {role: read_files(inputs[role].get("files"), f"{where}: inputs.{role}") for role in read.sources}
-    return Recipe(read, files, _software(document.get("software")))
+    spec = _spec({**told.spec, "lambdas": [told.lam]}, {**uris, **replaced}, where)
+    _check_strength(spec, where)
+    inputs = {cast("Role", role): _files(side) for role, side in told.inputs.items()}
+    return Recipe(spec, inputs, tuple(told.software))
 
 
-def _check_schema(schema: object, where: str) -> None:
-    family, _, number = schema.rpartition("/") if isinstance(schema, str) else ("", "", "")
-    if family != _FAMILY or not number.isascii() or not number.isdigit() or len(number) > 4:
-        _refuse(where, f"its schema is {shown(schema)}; {_FAMILY}/1 to {LINEAGE_SCHEMA} expected")
-    if int(number) > int(_NEWEST):
-        _refuse(where, f"its schema is {shown(schema)}, of a later release; this one knows {LINEAGE_SCHEMA}: upgrade")
+def _lambdas(told: LineageDocument) -> list[Any]:
+    lambdas = told.spec.get("lambdas")
+    return lambdas if isinstance(lambdas, list) else []
 
 
-def _strength(document: Mapping[str, Any], spec: Mapping[str, Any], where: str) -> float:
-    lam, lambdas = document.get("lambda"), spec.get("lambdas")
-    if isinstance(lam, bool) or not isinstance(lam, int | float) or not isinstance(lambdas, list):
-        _refuse(where, f"its lambda is {shown(lam)} and its spec's are {shown(lambdas)}; numbers expected")
-    if lam not in lambdas:
-        _refuse(where, f"its lambda, {shown(lam)}, is none of its spec's: {shown(lambdas)}; somebody has changed it")
-    return lam
+def _files(side: InputRecord) -> dict[str, StagedFile]:
+    return {name: StagedFile(about.size_bytes, about.sha256) for name, about in side.files.items()}
 
 
-def _uri(side: Mapping[str, Any], role: str, where: str) -> str:
-    uri = side.get("uri")
+def _uri(side: InputRecord, role: str, where: str) -> str:
     try:
-        return parse_source(uri if isinstance(uri, str) else "").uri
+        return parse_source(side.uri).uri
     except ValueError as error:
         raise CheckpointError(
-            f"{where}: the uri of input {shown(role)} is {shown(uri)}; {FORMS} expected", file=LINEAGE_FILE
+            f"{where}: the uri of input {shown(role)} is {shown(side.uri)}; {FORMS} expected", file=LINEAGE_FILE
         ) from error
 
 
@@ -117,19 +104,9 @@ def _check_strength(spec: MergeSpec, where: str) -> None:
         for factor in {1.0, *(factor for rule in spec.schedule for factor in rule.factors)}:
             as_float32(spec.lambdas[0] * factor)
     except OverflowError as error:
-        raise CheckpointError(f"{where}: {_STRONGEST}", file=LINEAGE_FILE) from error
-
-
-def _software(found: object) -> tuple[Mapping[str, str], ...]:
-    sets = found if isinstance(found, list) else []
-    return tuple({str(key): str(value) for key, value in each.items()} for each in sets if isinstance(each, dict))
-
-
-def _object(document: Mapping[str, Any], key: str, where: str) -> dict[str, Any]:
-    found = document.get(key)
-    if not isinstance(found, dict):
-        _refuse(where, f"its {shown(key)} is {shown(found)}; an object expected")
-    return found
+        raise CheckpointError(
+            f"{where}: its λ times a factor of its schedule is too large for float32", file=LINEAGE_FILE
+        ) from error
 
 
 def _refuse(where: str, reason: str) -> NoReturn:

@@ -22,6 +22,7 @@ COMMANDS = (
     "serve",
     "merge",
     "fetch",
+    "rebuild",
     "inspect",
     "keygen",
     "submit",

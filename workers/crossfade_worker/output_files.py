@@ -27,10 +27,12 @@ class StagedOutput:
     Attributes:
         files: Size and digest of every file, shards and lineage included.
         statistics: What its λ really did, as JSON: the figures and `warnings`.
+        inputs: Of every source, by role, its pinned `uri` and the `files` that were read.
     """
 
     files: dict[str, dict[str, Any]]
     statistics: dict[str, Any]
+    inputs: dict[str, dict[str, Any]]
 
     def commit(self, sink: Sink, name: str) -> str:
         """Publish it as `name`; return its URI.
@@ -74,7 +76,11 @@ def stage_output_files(
     files[CARD_FILE] = _write(sink, name, CARD_FILE, _card(facts, lam, told))
     lineage = _lineage(facts, lam, inputs, files, told)
     files[LINEAGE_FILE] = _write(sink, name, LINEAGE_FILE, lineage_json(lineage))
-    return StagedOutput(files, {key: value for key, value in told.items() if key != "tensors"})
+    return StagedOutput(
+        files,
+        {key: value for key, value in told.items() if key != "tensors"},
+        {role: {"uri": uri, "files": inputs[role]} for role, uri in facts.plan.sources.items()},
+    )
 
 
 def _card(facts: SweepFacts, lam: float, told: Mapping[str, Any]) -> bytes:

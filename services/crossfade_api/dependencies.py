@@ -14,6 +14,7 @@ from crossfade_core.audit import AuditLog
 from crossfade_core.errors import JobNotFound, QueueUnavailable
 from crossfade_core.job import Job, JobId
 from crossfade_core.keys import Caller
+from crossfade_core.lineage_graph import LineageStore
 from crossfade_core.messages import TaskName
 from crossfade_core.ports import Clock, JobStore, OpenSink, OpenSource, TaskQueue
 from crossfade_core.spec import MergeSpec
@@ -42,6 +43,7 @@ class Adapters:
     webhooks: WebhookStore
     secrets: WebhookSecrets
     audit: AuditLog
+    lineage: LineageStore
     queue: ReachableQueue
     open_source: OpenSource
     open_sink: OpenSink

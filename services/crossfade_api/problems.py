@@ -72,6 +72,7 @@ STATUS: Final[dict[type[errors.CrossfadeError], int]] = {
     errors.RateLimited: 429,
     errors.IdempotencyMismatch: 422,
     errors.RequestInFlight: 409,
+    errors.LineageNotFound: 404,
     errors.KeyNotFound: 404,
     errors.KeyNameTaken: 409,
     errors.ScopeMissing: 403,

@@ -12,7 +12,7 @@ try:
 except ModuleNotFoundError:
     sys.exit("crossfade: the command line is not installed: pip install 'crossfade[cli]'")
 
-from crossfade_cli import audit, commands, webhook_commands
+from crossfade_cli import audit, commands, lineage, webhook_commands
 from crossfade_core.errors import CrossfadeError
 
 _SUBMIT = "crossfade submit local://models/base local://models/instruct"
@@ -68,6 +68,14 @@ _COMMANDS: dict[str, tuple[Callable[..., None], tuple[str, ...]]] = {
     "show": (commands.show, ("crossfade show ID", "crossfade show ID --json")),
     "cancel": (commands.cancel, ("crossfade cancel ID",)),
     "retry": (commands.retry, ("crossfade retry ID --watch",)),
+    "lineage": (
+        lineage.lineage,
+        (
+            "crossfade lineage --file model-00002-of-00005.safetensors",
+            "crossfade lineage hf://acme/base",
+            "crossfade lineage ./model --depth 1 --json",
+        ),
+    ),
     "audit": (
         audit.audit,
         ("crossfade audit --actor release --since 2026-11-01T00:00:00Z", "crossfade audit --action merge.cancelled"),

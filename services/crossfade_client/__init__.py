@@ -8,6 +8,7 @@ later (`retryable`).
 from crossfade_client.audit_views import AuditPage, AuditView
 from crossfade_client.client import AuditFilter, Client, JobFilter
 from crossfade_client.key_views import KeyList, KeyView, NewKeyView
+from crossfade_client.lineage_views import EdgeView, LineageGraphView, MatchView, NodeView, SightingView
 from crossfade_client.plan_views import PlanReport
 from crossfade_client.server_events import ServerEvent
 from crossfade_client.spec_view import SpecView
@@ -45,6 +46,7 @@ __all__ = [
     "CrossfadeError",
     "DeliveryPage",
     "DeliveryView",
+    "EdgeView",
     "ErrorView",
     "FiguresView",
     "JobFilter",
@@ -54,9 +56,12 @@ __all__ = [
     "JobView",
     "KeyList",
     "KeyView",
+    "LineageGraphView",
+    "MatchView",
     "MergeSpec",
     "NewKeyView",
     "NewWebhookView",
+    "NodeView",
     "OutputFile",
     "OutputState",
     "OutputSummary",
@@ -69,6 +74,7 @@ __all__ = [
     "SecretMalformed",
     "ServerEvent",
     "ServiceUnreachable",
+    "SightingView",
     "SpecView",
     "WaitTimedOut",
     "WebhookList",

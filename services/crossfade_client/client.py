@@ -9,6 +9,7 @@ from urllib.parse import quote
 from crossfade_client.audit_views import AuditPage
 from crossfade_client.connection import Connection, Request
 from crossfade_client.key_views import KeyList, KeyView, NewKeyView
+from crossfade_client.lineage_views import LineageGraphView
 from crossfade_client.plan_views import PlanReport
 from crossfade_client.server_events import ServerEvent
 from crossfade_client.views import JobPage, JobSummary, JobView, Progress
@@ -203,6 +204,24 @@ class Client:
             self._connection, _path(job_id), show, absence_seconds=absence_seconds, timeout_seconds=timeout_seconds
         )
         return watch.until_end()
+
+    def lineage(
+        self, *, digest: str | None = None, uri: str | None = None, depth: int | None = None
+    ) -> LineageGraphView:
+        """Return what a checkpoint was made of, and what was made of it; name it by one of the two.
+
+        Args:
+            digest: SHA-256, in hex, of any file of it; or its own, `checkpoint` of an earlier answer.
+            uri: Where it lies, as a job shows it; of the Hub without any revision for all commits.
+            depth: How many merges to follow either way; None for what the service does.
+
+        Raises:
+            Reported: Nothing that the service published or read is known by it, or an argument is refused.
+            ServiceUnreachable: No service answers.
+        """
+        asked = {"digest": digest, "uri": uri, "depth": depth}
+        params = {name: value for name, value in asked.items() if isinstance(value, str | int)}
+        return self._connection.call(Request("GET", "/v1/lineage", params=params), LineageGraphView)
 
     def create_key(
         self,

@@ -41,6 +41,7 @@
     ├── UnitCrashed                 a fault of ours
     │   └── OutOfMemory             the worker was refused memory
     ├── AlreadyUnderWay, QueueLimitReached, RateLimited, IdempotencyMismatch, RequestInFlight
+    ├── LineageNotFound
     ├── KeyNotFound, KeyNameTaken, ScopeMissing
     ├── WebhookNotFound, WebhookRefused, WebhookUnreachable
     ├── SigningFailed, KeyMalformed
@@ -780,6 +781,17 @@ class RequestInFlight(CrossfadeError):
 
     code = "request_in_flight"
     retryable = True
+
+
+class LineageNotFound(CrossfadeError):
+    """No output that this service published, and no source of one, has that digest or lies at that URI.
+
+    Give a file's SHA-256, a checkpoint's digest, or a `uri` as a job shows it. Outputs that were published before the
+    service kept the graph tell of themselves in their `lineage.json`.
+    """
+
+    code = "lineage_not_found"
+    blame: ClassVar[Blame] = "user"
 
 
 class KeyNotFound(CrossfadeError):

@@ -462,10 +462,13 @@ class JobStore(Protocol):
         files: Mapping[str, Mapping[str, Any]],
         *,
         statistics: Mapping[str, Any] | None = None,
+        inputs: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> None:
         """Mark an output PUBLISHED; does nothing the second time.
 
-        Event `output.published`, with `realised` and `warnings` of the statistics where there are any.
+        Event `output.published`, with `realised` and `warnings` of the statistics where there are any. With the
+        `inputs`, by role the pinned `uri` of each source and the `files` that were read, it goes into the lineage graph
+        (`crossfade_core.lineage_graph`).
         """
 
     def keep_signature(self, job_id: JobId, position: int, digest: str, signature: str) -> str:

@@ -34,6 +34,7 @@ from crossfade_stores.job_requests import JobRequests
 from crossfade_stores.job_retries import JobRetries
 from crossfade_stores.job_rows import append_event, lock_job
 from crossfade_stores.job_submissions import JobSubmissions
+from crossfade_stores.lineage_rows import note_output
 from crossfade_stores.tables import EventRow, JobRow, OutputRow, UnitRow
 from crossfade_stores.transactions import Transactions
 from crossfade_stores.unit_leases import UnitLeases
@@ -127,8 +128,9 @@ class SqlJobStore(JobSubmissions, JobRequests, JobQueries, JobLeases, JobRetries
         files: Mapping[str, Mapping[str, Any]],
         *,
         statistics: Mapping[str, Any] | None = None,
+        inputs: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> None:
-        """Mark a PENDING output PUBLISHED; an output that is anything else stays as it is.
+        """Mark a PENDING output PUBLISHED and note its lineage; an output that is anything else stays as it is.
 
         Raises:
             JobNotFound: There is no such job.
@@ -142,6 +144,7 @@ class SqlJobStore(JobSubmissions, JobRequests, JobQueries, JobLeases, JobRetries
             output.state, output.uri, output.error, output.ended_at = OutputState.PUBLISHED, uri, None, now
             output.files = {name: dict(facts) for name, facts in files.items()}
             output.statistics = dict(statistics) if statistics is not None else None
+            note_output(session, output, uri, inputs or {})
             data = {"position": position, "lambda": output.lam, "name": output.name, "uri": uri}
             told = {name: (statistics or {})[name] for name in ("realised", "warnings") if name in (statistics or {})}
             append_event(session, job, "output.published", {**data, **told}, now)

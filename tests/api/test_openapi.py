@@ -33,6 +33,7 @@ OPERATIONS = {
         "422",
         "503",
     },
+    ("get", "/v1/lineage", "get_lineage"): {"200", "401", "403", "404", "422", "503"},
     ("get", "/v1/audit", "list_audit_entries"): {"200", "401", "403", "422", "503"},
     ("get", "/problems", "list_problems"): {"200"},
     ("get", "/problems/{code}", "get_problem"): {"200", "404"},

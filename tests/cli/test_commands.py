@@ -31,6 +31,7 @@ COMMANDS = (
     "show",
     "cancel",
     "retry",
+    "lineage",
     "audit",
 )
 KEY_COMMANDS = ("create", "list", "revoke")

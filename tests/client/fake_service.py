@@ -44,6 +44,26 @@ REPORT = {
     "estimate": {"seconds": 61.2, "rate_bytes_per_second": 1_000_000.0, "measured_jobs": 7},
     "later_field": "kept",
 }
+GRAPH = {
+    "matches": [
+        {
+            "checkpoint": "sha256:" + DIGEST,
+            "kind": "source",
+            "uri": "local://m/base",
+            "at": "2026-11-20T17:00:00Z",
+            "job": None,
+            "name": None,
+            "lambda": None,
+            "copy_of": None,
+            "files": ["model.safetensors"],
+            "sources": {},
+        }
+    ],
+    "ancestors": [],
+    "descendants": [],
+    "edges": [],
+    "truncated": False,
+}
 
 
 @dataclass(frozen=True)
@@ -216,8 +236,8 @@ class _Handler(BaseHTTPRequestHandler):
         if (method, path) == ("POST", "/v1/merges"):
             self.server.service.spec = body
             self._send(202, self.server.service.job())
-        elif (method, path) == ("POST", "/v1/plans"):
-            self._send(200, self.server.service.report)
+        elif (method, path) in (("POST", "/v1/plans"), ("GET", "/v1/lineage")):
+            self._send(200, GRAPH if method == "GET" else self.server.service.report)
         elif (method, path) == ("GET", "/v1/merges"):
             self._page()
         elif path == f"/v1/merges/{JOB_ID}/events":

@@ -89,9 +89,10 @@ class InterruptibleStore(SqlJobStore):
         files: Mapping[str, Mapping[str, Any]],
         *,
         statistics: Mapping[str, Any] | None = None,
+        inputs: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> None:
         self._check("publish_output")
-        super().publish_output(job_id, position, uri, files, statistics=statistics)
+        super().publish_output(job_id, position, uri, files, statistics=statistics, inputs=inputs)
 
     def complete_unit(self, unit_id: UnitId, fence: int, result: Mapping[str, Any]) -> int:
         self._check("complete_unit")

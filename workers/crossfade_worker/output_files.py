@@ -28,11 +28,13 @@ class StagedOutput:
         name: Below its destination.
         files: Size and digest of every file, shards and lineage included.
         statistics: What its λ really did, as JSON: the figures and `warnings`.
+        inputs: Of every source, by role, its pinned `uri` and the `files` that were read.
     """
 
     name: str
     files: dict[str, dict[str, Any]]
     statistics: dict[str, Any]
+    inputs: dict[str, dict[str, Any]]
 
     def commit(self, sink: Sink) -> str:
         """Publish it; return its URI.
@@ -76,7 +78,8 @@ def stage_output_files(
     for file, make in documents(maker):
         files[file] = _write(sink, name, file, make(replace(lineage, outputs=files)))
     told = {key: value for key, value in lineage.statistics.items() if key != "tensors"}
-    return StagedOutput(name, files, told)
+    sides = {str(role): {"uri": uri, "files": inputs[role]} for role, uri in facts.plan.sources.items()}
+    return StagedOutput(name, files, told, sides)
 
 
 def _lineage(facts: SweepFacts, position: int, inputs: Mapping[Role, FileFacts]) -> Lineage:

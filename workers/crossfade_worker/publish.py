@@ -137,7 +137,9 @@ class Publish:
         except (SourceError, CheckpointError, SinkError, SigningFailed) as error:
             self._give_up(output, error)
         else:
-            self._store.publish_output(output.job_id, output.position, uri, staged.files, statistics=staged.statistics)
+            self._store.publish_output(
+                output.job_id, output.position, uri, staged.files, statistics=staged.statistics, inputs=staged.inputs
+            )
             log.info("output.published", name=output.name, uri=uri)
 
     def _give_up(self, output: Output, error: CrossfadeError) -> None:

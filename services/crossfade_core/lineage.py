@@ -6,7 +6,7 @@ read first is the model card's (`crossfade_core.model_card`).
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from crossfade_core.spec import MergeSpec, Role
@@ -51,6 +51,7 @@ class Lineage:
         job_id: The job that made it.
         created_at: When the job was submitted, ISO 8601 in UTC.
         lam: The strength of this output.
+        output_name: Its name below the destination.
         sources: The pinned URI of every source, by role.
         inputs: Every file read, with its digest, for each role of `spec.sources`.
         plan: `MergePlan.summary()`.
@@ -59,6 +60,7 @@ class Lineage:
         statistics: What this λ really did: the output's figures, `warnings`, and the figures of `tensors`.
         outputs: Every file of the output but `lineage.json` itself.
         software: Versions that computed the weights, one entry for each distinct set.
+        licences: What the card of each source says of its licence, as `LicenceRecord`.
     """
 
     spec: MergeSpec
@@ -66,6 +68,7 @@ class Lineage:
     job_id: str
     created_at: str
     lam: float
+    output_name: str
     sources: Mapping[Role, str]
     inputs: Mapping[Role, FileFacts]
     plan: Mapping[str, Any]
@@ -74,6 +77,7 @@ class Lineage:
     statistics: Mapping[str, Any]
     outputs: FileFacts
     software: Sequence[Mapping[str, str]]
+    licences: Mapping[Role, Mapping[str, str | None] | None] = field(default_factory=dict)
 
 
 def lineage_json(lineage: Lineage) -> bytes:

@@ -5,14 +5,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from crossfade_core.bom import bom_json
 from crossfade_core.checkpoint import INDEX_FILE
 from crossfade_core.errors import ConfigMalformed
 from crossfade_core.lineage import FileFacts, Lineage, lineage_json
-from crossfade_core.model_card import model_card
+from crossfade_core.mergekit_config import mergekit_config
+from crossfade_core.model_card import CardFacts, model_card
 from crossfade_core.model_config import CONFIG_FILE, apply_changes
-from crossfade_core.own_files import CARD_FILE, LINEAGE_FILE
+from crossfade_core.own_files import BOM_FILE, CARD_FILE, LINEAGE_FILE, MERGEKIT_FILE, PLOT_FILE
 from crossfade_core.ports import FileInfo, Sink, Source, StagedFile
 from crossfade_core.spec import Role
+from crossfade_core.sweep_plot import sweep_svg
 from crossfade_registries.layout import MAX_CONFIG_BYTES, check_unchanged
 from crossfade_registries.opened import read_file
 from crossfade_worker.sweep_facts import SweepFacts
@@ -69,29 +72,35 @@ def stage_output_files(
     _check_unchanged(facts, sources)
     if facts.plan.index is not None:
         files[INDEX_FILE] = _write(sink, name, INDEX_FILE, facts.plan.index)
-    origin = facts.origin
-    lam = origin.spec.lambdas[position]
-    files[CARD_FILE] = _write(sink, name, CARD_FILE, _card(facts, lam, told))
-    lineage = _lineage(facts, lam, inputs, files, told)
-    files[LINEAGE_FILE] = _write(sink, name, LINEAGE_FILE, lineage_json(lineage))
+    lineage = _lineage(facts, position, inputs, files, told)
+    for file, make in _documents(facts):
+        files[file] = _write(sink, name, file, make(lineage))
     return StagedOutput(files, {key: value for key, value in told.items() if key != "tensors"})
 
 
-def _card(facts: SweepFacts, lam: float, told: Mapping[str, Any]) -> bytes:
-    origin = facts.origin
-    return model_card(origin.spec, lam, origin.job_id, sources=facts.plan.sources, statistics=told)
+def _documents(facts: SweepFacts) -> list[tuple[str, Callable[[Lineage], bytes]]]:
+    """Return every document, each told of those before it: the lineage's `outputs` grow as they are written."""
+    return [
+        (CARD_FILE, lambda lineage: model_card(lineage, CardFacts(facts.sweep))),
+        (PLOT_FILE, lambda lineage: sweep_svg(facts.sweep, lineage.lam)),
+        (BOM_FILE, lambda lineage: bom_json(lineage, lineage.outputs)),
+        (MERGEKIT_FILE, mergekit_config),
+        (LINEAGE_FILE, lineage_json),
+    ]
 
 
 def _lineage(
-    facts: SweepFacts, lam: float, inputs: Mapping[Role, FileFacts], files: FileFacts, told: Mapping[str, Any]
+    facts: SweepFacts, position: int, inputs: Mapping[Role, FileFacts], files: FileFacts, told: Mapping[str, Any]
 ) -> Lineage:
     origin = facts.origin
+    lam = origin.spec.lambdas[position]
     return Lineage(
         spec=origin.spec,
         spec_digest=origin.spec_digest,
         job_id=origin.job_id,
         created_at=origin.created_at,
         lam=lam,
+        output_name=origin.spec.output_names(origin.job_id)[position],
         sources=facts.plan.sources,
         inputs=inputs,
         plan=facts.plan.numbers,

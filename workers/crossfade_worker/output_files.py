@@ -75,7 +75,7 @@ def stage_output_files(
     if facts.plan.index is not None:
         files[INDEX_FILE] = _write(sink, name, INDEX_FILE, facts.plan.index)
     lineage = _lineage(facts, position, inputs)
-    for file, make in documents(maker):
+    for file, make in documents(maker, facts.sweep):
         files[file] = _write(sink, name, file, make(replace(lineage, outputs=files)))
     told = {key: value for key, value in lineage.statistics.items() if key != "tensors"}
     sides = {str(role): {"uri": uri, "files": inputs[role]} for role, uri in facts.plan.sources.items()}
@@ -102,6 +102,7 @@ def _lineage(facts: SweepFacts, position: int, inputs: Mapping[Role, FileFacts])
         statistics=facts.told(position),
         outputs={},
         software=facts.software,
+        licences=plan.licences,
         signatures={role: signed.as_told() for role, signed in signatures.items()},
     )
 

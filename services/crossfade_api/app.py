@@ -15,7 +15,7 @@ from crossfade_api.limits import BodyLimit
 from crossfade_api.openapi import correct_openapi
 from crossfade_api.problems import install_problems
 from crossfade_api.rate_limits import RateLimit
-from crossfade_api.routes import audit, events, health, keys, merges, plans, problems, webhooks
+from crossfade_api.routes import approvals, audit, events, health, keys, merges, plans, problems, webhooks
 from crossfade_api.settings import ApiSettings
 from crossfade_api.webhook_secrets import WebhookSecrets
 from crossfade_registries.config import Registries
@@ -37,6 +37,7 @@ One job reads both once and publishes one checkpoint for every λ. Errors are pr
 """
 TAGS: Final = [
     {"name": "merges", "description": "Jobs: submit, show, list, cancel, retry."},
+    {"name": "approvals", "description": "Decide about outputs."},
     {"name": "plans", "description": "What a submission would do, and whether it would be accepted."},
     {"name": "events", "description": "A job's log, as a list or as server-sent events."},
     {"name": "webhooks", "description": "Be told instead of asking: signed messages after Standard Webhooks."},
@@ -69,6 +70,7 @@ def open_adapters(settings: ApiSettings) -> Iterator[Adapters]:
             open_source=registries.open_source,
             open_sink=registries.open_sink,
             check_user=registries.check_user,
+            requires_approval=registries.requires_approval,
             header_cache=HeaderCache(settings.header_cache_bytes),
             clock=clock,
         )
@@ -102,7 +104,8 @@ def create_app(settings: ApiSettings | None = None, opener: AdapterOpener = open
         lifespan=lifespan,
     )
     app.state.stopping = threading.Event()
-    app.include_router(merges.router, dependencies=[Security(bearer_scheme)])
+    for jobs in (merges.router, approvals.router):
+        app.include_router(jobs, dependencies=[Security(bearer_scheme)])
     for guarded in (plans.router, events.streams, events.router, webhooks.router, keys.router, audit.router):
         app.include_router(guarded, dependencies=[Security(bearer_scheme)])
     app.include_router(problems.router)

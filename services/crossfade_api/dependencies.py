@@ -36,7 +36,7 @@ class ReachableQueue(TaskQueue, Protocol):
 
 @dataclass(frozen=True)
 class Adapters:
-    """Everything outside the process that the API speaks to; `check_user` is `Registries.check_user`."""
+    """Everything outside the process that the API speaks to; `check_user` and `requires_approval` are `Registries`'."""
 
     store: JobStore
     keys: KnownKeys
@@ -48,6 +48,7 @@ class Adapters:
     open_source: OpenSource
     open_sink: OpenSink
     check_user: Callable[[str, str], None]
+    requires_approval: Callable[[str], bool]
     header_cache: HeaderCache
     trust: SourceTrust
     clock: Clock

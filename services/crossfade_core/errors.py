@@ -38,6 +38,7 @@
     │       ├── DiskFull            the disk of a destination or of scratch has no room left
     │       └── SinkRateLimited     the registry asks for patience
     ├── JobNotFound, IllegalTransition, JobCancelled, DeadlineExceeded, LeaseLost, AttemptsExhausted
+    ├── OutputNotFound, OutputRejected, LineageDiffers                      deciding about outputs
     ├── UnitCrashed                 a fault of ours
     │   └── OutOfMemory             the worker was refused memory
     ├── AlreadyUnderWay, QueueLimitReached, RateLimited, IdempotencyMismatch, RequestInFlight
@@ -672,6 +673,36 @@ class IllegalTransition(CrossfadeError):
     """
 
     code = "illegal_transition"
+    blame: ClassVar[Blame] = "user"
+
+
+class OutputNotFound(CrossfadeError):
+    """The job has no output at that position.
+
+    Read the job: each of its `outputs` says its `position`.
+    """
+
+    code = "output_not_found"
+    blame: ClassVar[Blame] = "user"
+
+
+class OutputRejected(CrossfadeError):
+    """Somebody rejected the output while it waited for approval; it was not published.
+
+    Read the reason. A retry of the job stages it again, to be decided anew; for other numbers, submit another job.
+    """
+
+    code = "output_rejected"
+    blame: ClassVar[Blame] = "user"
+
+
+class LineageDiffers(CrossfadeError):
+    """The decision is about another content: its `lineage_sha256` is not the digest of the output's lineage.json.
+
+    Read the job again, look at what the output is now, and decide about that.
+    """
+
+    code = "lineage_differs"
     blame: ClassVar[Blame] = "user"
 
 

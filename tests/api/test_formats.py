@@ -10,6 +10,7 @@ from crossfade_core.provenance import Builder, external_parameters
 from infra.docs import build_type_page
 from tests.core.output_facts import CHAIN, lineage, spec
 
+
 def record(asked, **changes):
     return json.loads(lineage_json(lineage(asked, **changes)))
 

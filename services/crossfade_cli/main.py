@@ -37,6 +37,13 @@ _COMMANDS: dict[str, tuple[Callable[..., None], tuple[str, ...]]] = {
             f"crossfade fetch hf://acme/instruct-pad-0.5@{'0f6c5d1d' * 5} ./model --overwrite",
         ),
     ),
+    "verify": (
+        commands.verify,
+        (
+            "crossfade verify ./model --key signing.pub",
+            f"crossfade verify hf://acme/instruct-pad-0.5@{'0f6c5d1d' * 5} --key signing.pub --json",
+        ),
+    ),
     "inspect": (
         commands.inspect,
         (

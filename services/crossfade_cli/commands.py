@@ -264,6 +264,20 @@ def rebuild(  # noqa: PLR0913, PLR0917 (to typer an option is an argument)
     raise typer.Exit(rebuilding.rebuild(request, as_json=as_json))
 
 
+def verify(
+    uri: Annotated[str, typer.Argument(metavar="URI", help="An output as the job shows it, or a folder's path.")],
+    key: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="PUB", help="Who may have signed it: a public key, PEM; several times for several."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Check an output's files, documents and signatures, without a service; exit 1 when anything is wrong."""
+    from crossfade_cli import verify as verifying
+
+    verifying.verify(uri, [file.absolute() for file in key or ()], as_json=as_json)
+
+
 def inspect(
     paths: Annotated[list[Path], typer.Argument(metavar="PATH", help="An output's folder, or a folder of outputs.")],
     tensors: Annotated[int, typer.Option(min=0, metavar="N", help="List the N tensors that stray most.")] = 0,

@@ -45,6 +45,13 @@ _COMMANDS: dict[str, tuple[Callable[..., None], tuple[str, ...]]] = {
             "crossfade rebuild ./model --check --source base=hf://acme/base@main --source instruct=./instruct",
         ),
     ),
+    "verify": (
+        commands.verify,
+        (
+            "crossfade verify ./model --key signing.pub",
+            f"crossfade verify hf://acme/instruct-pad-0.5@{'0f6c5d1d' * 5} --key signing.pub --json",
+        ),
+    ),
     "inspect": (
         commands.inspect,
         (

@@ -49,6 +49,16 @@ def open_published(uri: str) -> Source:
     return open_own_source(ref)
 
 
+def local_folder(uri_or_path: str) -> Path | None:
+    """Return the folder on this machine that an output's URI or path names; None where it is elsewhere."""
+    if not uri_or_path or "\0" in uri_or_path:
+        return None
+    if "://" not in uri_or_path:
+        return Path(uri_or_path).absolute()
+    folder = _folder_of(uri_or_path)
+    return None if folder is None else Path(folder)
+
+
 def _folder_of(uri: str) -> str | None:
     """Return the path that a file URI (RFC 8089) without a host names; None where it is no such URI."""
     try:

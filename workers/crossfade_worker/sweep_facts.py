@@ -57,9 +57,7 @@ class SweepFacts:
     def sweep(self) -> tuple[SweepPoint, ...]:
         """What every λ really did, in their order; computed once, as it goes over all tensors for each of them."""
         lambdas = self.origin.spec.lambdas
-        records = [
-            output_figures(self.statistics, position, lam).as_record() for position, lam in enumerate(lambdas)
-        ]
+        records = [output_figures(self.statistics, position, lam).as_record() for position, lam in enumerate(lambdas)]
         return tuple(
             (lam, found["realised"], found["relative_delta_norm"]) for lam, found in zip(lambdas, records, strict=True)
         )

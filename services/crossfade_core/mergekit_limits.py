@@ -30,7 +30,7 @@ def limits(lineage: Lineage, weights: tuple[Weight, ...] | None) -> list[str]:
         left_out.append(f"the schedule, and what is skipped: over {MAX_TENSORS} tensors of their own; all have λ here")
     return [
         f"{formula(lineage.spec)} with λ = {lineage.lam}, for mergekit 0.1.5: mergekit-yaml mergekit_config.yml FOLDER",
-        "Computed in another order, so that some values differ, by one unit in the last place at most.",
+        "Computed in another order, so that some values differ, by rounding alone.",
         *(["What this file cannot say:"] if left_out else []),
         *(f"- {line}" for line in left_out),
     ]

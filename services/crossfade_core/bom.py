@@ -16,15 +16,18 @@ from crossfade_core.own_files import EDITABLE
 from crossfade_core.source_ref import HubRef, parse_source
 from crossfade_core.spec import Role, canonical_json
 
-_SPDX: Final[Mapping[str, str]] = {
-    name.lower(): name
-    for name in """AFL-3.0 Apache-2.0 Artistic-2.0 BSD-2-Clause BSD-3-Clause BSD-3-Clause-Clear BSL-1.0 CC-BY-2.0
-    CC-BY-2.5 CC-BY-3.0 CC-BY-4.0 CC-BY-NC-2.0 CC-BY-NC-3.0 CC-BY-NC-4.0 CC-BY-NC-ND-3.0 CC-BY-NC-ND-4.0
-    CC-BY-NC-SA-2.0 CC-BY-NC-SA-3.0 CC-BY-NC-SA-4.0 CC-BY-ND-4.0 CC-BY-SA-3.0 CC-BY-SA-4.0 CC0-1.0 CDLA-Permissive-1.0
-    CDLA-Permissive-2.0 CDLA-Sharing-1.0 ECL-2.0 EPL-1.0 EPL-2.0 etalab-2.0 EUPL-1.1 EUPL-1.2 ISC LPPL-1.3c MIT MPL-2.0
-    MS-PL NCSA OFL-1.1 OpenMDW-1.0 OSL-3.0 PostgreSQL Unlicense WTFPL Zlib""".split()
-}
-"""SPDX's identifiers of those that the Hub knows. Not the GNU ones: the Hub does not say whether later versions hold."""
+# fmt: off
+_SPDX: Final[tuple[str, ...]] = (
+    "AFL-3.0", "Apache-2.0", "Artistic-2.0", "BSD-2-Clause", "BSD-3-Clause", "BSD-3-Clause-Clear", "BSL-1.0",
+    "CC-BY-2.0", "CC-BY-2.5", "CC-BY-3.0", "CC-BY-4.0", "CC-BY-NC-2.0", "CC-BY-NC-3.0", "CC-BY-NC-4.0",
+    "CC-BY-NC-ND-3.0", "CC-BY-NC-ND-4.0", "CC-BY-NC-SA-2.0", "CC-BY-NC-SA-3.0", "CC-BY-NC-SA-4.0", "CC-BY-ND-4.0",
+    "CC-BY-SA-3.0", "CC-BY-SA-4.0", "CC0-1.0", "CDLA-Permissive-1.0", "CDLA-Permissive-2.0", "CDLA-Sharing-1.0",
+    "ECL-2.0", "EPL-1.0", "EPL-2.0", "etalab-2.0", "EUPL-1.1", "EUPL-1.2", "ISC", "LPPL-1.3c", "MIT", "MPL-2.0",
+    "MS-PL", "NCSA", "OFL-1.1", "OpenMDW-1.0", "OSL-3.0", "PostgreSQL", "Unlicense", "WTFPL", "Zlib",
+)
+# fmt: on
+"""SPDX's identifiers of those that the Hub knows. Not the GNU ones: it does not say whether later versions hold."""
+_SPDX_OF_HUB: Final = {name.lower(): name for name in _SPDX}
 
 _NAMESPACE: Final = uuid.uuid5(uuid.NAMESPACE_URL, "urn:crossfade:bom")
 _MODEL: Final = "model"
@@ -135,7 +138,7 @@ def _ancestor(lineage: Lineage, role: Role) -> dict[str, Any]:
 
 
 def _licence(licence: Licence) -> dict[str, Any]:
-    spdx = _SPDX.get(licence.id.lower())
+    spdx = _SPDX_OF_HUB.get(licence.id.lower())
     link = licence.link if licence.link and licence.link.startswith(("https://", "http://")) else None
     named = {"id": spdx} if spdx else {"name": licence.words}
     return {"license": {**named, "acknowledgement": "declared", **({"url": link} if link else {})}}

@@ -1,4 +1,4 @@
-"""The parts of a model card that tell what to do with what lies beside it: verify, rebuild, and what each file is. Pure."""
+"""The parts of a model card about what lies beside it: how to verify, how to rebuild, what each file is. Pure."""
 
 from typing import Final
 
@@ -23,7 +23,7 @@ _OWN: Final = {
     PLOT_FILE: "the plot above",
     BOM_FILE: "CycloneDX 1.7 bill of materials: the model, its ancestors, every file with its SHA-256",
     MERGEKIT_FILE: "the same merge for [mergekit](https://github.com/arcee-ai/mergekit), and what it cannot express",
-    LINEAGE_FILE: "every input and output file with its SHA-256, what was asked, planned and really done, tensor by tensor",
+    LINEAGE_FILE: "every file in and out with its SHA-256; what was asked, planned and really done, tensor by tensor",
 }
 _SIGNED: Final = {
     PROVENANCE_FILE: "SLSA provenance of the build (in-toto, in a signed DSSE envelope)",

@@ -2,9 +2,10 @@
 
 import html
 import re
+from collections.abc import Sequence
 from typing import Final
 
-_MARKUP: Final = re.compile(r"([\\`*_\[\]<>|&~$@]|(?<=:)/|(?<=www)\.)")
+_MARKUP: Final = re.compile(r"([\\`*\[\]<>|&~$@]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])|(?<=:)/|(?<=www)\.)")
 """What CommonMark and GitHub's dialect read as markup, or make a link of by itself, inside a line."""
 _PLAIN: Final = re.compile(r"[A-Za-z0-9./:@+_ -]*")
 _ENTITIES: Final = {ord(sign): f"&#{ord(sign)};" for sign in "|`*_[]\\~$:@"}
@@ -22,7 +23,7 @@ def code(text: str) -> str:
     return f"<code>{html.escape(' '.join(text.split())).translate(_ENTITIES)}</code>"
 
 
-def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+def table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
     """Return a table of cells that are Markdown already."""
     lines = [head, ("---",) * len(head), *rows]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)

@@ -3,21 +3,23 @@
 M(λ) = base + λ·(instruct − base) is mergekit's task arithmetic with weight λ, computed in float32 and not normalised; a
 chain's A has weight λ and its B −λ, each a difference to the base. Sources: mergekit 0.1.5, `config.py`, `common.py`,
 `merge_methods/generalized_task_arithmetic.py`; arXiv 2212.04089.
+
+It names no `tokenizer_source`, though the tokenizer may be the instruct's: mergekit would then cut every embedding to
+the tokenizer's length (`tokenizer/embed.py`), where many models, the demo pair among them, pad theirs. Without it the
+tensors are the same, and the comments say whose files to copy.
 """
 
 from collections.abc import Iterator, Mapping
 from typing import Final
 
 from crossfade_core.lineage import Lineage
-from crossfade_core.mergekit_limits import has_own_tokenizer, is_adapter, limits
+from crossfade_core.mergekit_limits import is_adapter, limits
 from crossfade_core.mergekit_weights import Weight, weights
 from crossfade_core.source_ref import HubRef, LocalRef, parse_source
 from crossfade_core.spec import Role
 from crossfade_core.yaml_text import number, text
 
 _OUT_DTYPES: Final = {"BF16": "bfloat16", "F16": "float16", "F32": "float32", "F64": "float64"}
-_KEYWORDS: Final = frozenset({"base", "union"})
-"""What mergekit takes for a word of its own where a tokenizer's model is named."""
 
 
 def mergekit_config(lineage: Lineage) -> bytes:
@@ -35,8 +37,6 @@ def mergekit_config(lineage: Lineage) -> bytes:
         'dtype: "float32"',
         f"out_dtype: {text(_out_dtype(lineage))}",
     ]
-    if has_own_tokenizer(lineage) and not is_adapter(lineage):
-        lines.append(f"tokenizer_source: {_model(lineage, 'instruct')}")
     return ("\n".join(lines) + "\n").encode()
 
 
@@ -77,7 +77,7 @@ def _path(uri: str) -> dict[str, str]:
 
 
 def _is_plain(path: Mapping[str, str]) -> bool:
-    return path["path"] not in _KEYWORDS and not any(sign in part for part in path.values() for sign in "@+")
+    return not any(sign in part for part in path.values() for sign in "@+")
 
 
 def _mapping(path: Mapping[str, str]) -> str:

@@ -18,12 +18,6 @@ def is_adapter(lineage: Lineage) -> bool:
     return ADAPTER_CONFIG in lineage.inputs.get("instruct", {})
 
 
-def has_own_tokenizer(lineage: Lineage) -> bool:
-    """Whether the output carries a tokenizer other than the base's."""
-    files = lineage.inputs.get("instruct", {})
-    return lineage.spec.carried_parent == "instruct" and any(name in files for name in TOKENIZER_FILES)
-
-
 def limits(lineage: Lineage, weights: tuple[Weight, ...] | None) -> list[str]:
     """Return the comments at the head of the file.
 
@@ -36,7 +30,7 @@ def limits(lineage: Lineage, weights: tuple[Weight, ...] | None) -> list[str]:
         left_out.append(f"the schedule, and what is skipped: over {MAX_TENSORS} tensors of their own; all have λ here")
     return [
         f"{formula(lineage.spec)} with λ = {lineage.lam}, for mergekit 0.1.5: mergekit-yaml mergekit_config.yml FOLDER",
-        "It rounds λ·(difference) before it adds that, crossfade only the sum: single values differ by their last bit.",
+        "Computed in another order, so that some values differ, by rounding alone.",
         *(["What this file cannot say:"] if left_out else []),
         *(f"- {line}" for line in left_out),
     ]
@@ -68,7 +62,7 @@ def _tensors(lineage: Lineage) -> Iterator[str]:
     for row in lineage.exceptions:
         kinds.setdefault(row["action"], []).append(row["tensor"])
     meanings: dict[str, str] = {
-        "interpolate": "whose longer parent alone has some rows, which are copied",
+        "interpolate": "whose longer parent alone has some rows, which are copied; mergekit refuses unlike shapes",
         "copy_base": "copied from the base",
         "copy_instruct": "copied from the instruct",
     }
@@ -87,17 +81,19 @@ def _some(names: list[str]) -> str:
     return ", ".join(map(text, names[:_NAMED])) + more
 
 
+def _has_own_tokenizer(lineage: Lineage) -> bool:
+    """Whether the output carries a tokenizer other than the base's."""
+    files = lineage.inputs.get("instruct", {})
+    return lineage.spec.carried_parent == "instruct" and any(name in files for name in TOKENIZER_FILES)
+
+
 def _other_files(lineage: Lineage) -> Iterator[str]:
     if lineage.config_changes:
         yield f"config.json differs from the parent's in {', '.join(map(text, lineage.config_changes))}"
     if lineage.spec.carried_parent == "instruct" and not is_adapter(lineage):
         yield "config.json is the instruct's; mergekit writes the base's"
-    if not has_own_tokenizer(lineage):
-        return
-    if is_adapter(lineage):
-        yield "the tokenizer is the adapter's: copy its files"
-        return
-    yield (
-        "where the vocabulary is padded, tokenizer_source cuts embeddings to the tokenizer's length; then leave it out, "
-        "and copy the tokenizer's files"
-    )
+    if _has_own_tokenizer(lineage):
+        yield (
+            "the tokenizer is the instruct's: copy its files (tokenizer_source would do so, but cut padded embeddings "
+            "to the tokenizer's length)"
+        )

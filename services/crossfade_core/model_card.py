@@ -2,8 +2,8 @@
 
 Everything in it is in `lineage.json` too, but for the other outputs of the sweep; it holds no time of its own making.
 
-Front matter names as `base_model` those sources that are Hub repositories, since the Hub takes nothing but ids there and
-would make a link to a stranger's repository of a folder's name. Where none is, it names none, and no relation to one.
+Front matter names as `base_model` those sources that are Hub repositories: the Hub takes nothing but ids there, and of
+a folder's name it would make a link to a stranger's repository. Where none is, it names none, and no relation to one.
 The licence is that of `crossfade_core.licence`. Source: https://huggingface.co/docs/hub/model-cards
 """
 

@@ -8,7 +8,7 @@ _UNPRINTABLE: Final = re.compile(r"[^\x20-\x7e]")
 
 
 def text(words: str) -> str:
-    """Return a text in double quotes; what does not show is escaped, line ends of YAML 1.1 (U+0085, U+2028) included."""
+    """Return a text in double quotes; what does not show is escaped, YAML 1.1's ends of lines (U+0085, U+2028) too."""
     return _UNPRINTABLE.sub(_escaped, json.dumps(words, ensure_ascii=False))
 
 
@@ -20,6 +20,6 @@ def _escaped(match: re.Match[str]) -> str:
 
 
 def number(value: float) -> str:
-    """Return the shortest text that reads back as `value`; with a point, without which YAML 1.1 reads 1e-05 as a text."""
+    """Return the shortest text that reads back as `value`; with a point, without which 1e-05 is a text in YAML 1.1."""
     digits, exponent, power = repr(value).partition("e")
     return f"{digits if '.' in digits else digits + '.0'}{exponent}{power}"

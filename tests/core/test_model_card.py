@@ -1,4 +1,4 @@
-"""The card: front matter that the Hub's own library reads, truth about signature and licence, and words that stay words."""
+"""The card: front matter that the Hub's own library reads, truth about signature and licence, words that stay words."""
 
 import re
 from html.parser import HTMLParser
@@ -56,13 +56,17 @@ def tags(text):
 def test_front_matter_is_read_by_the_hubs_own_library(tmp_path):
     (tmp_path / "README.md").write_text(card(spec(**ON_THE_HUB), sources=PINNED))
     loaded = ModelCard.load(tmp_path / "README.md")
-    assert metadata_load(tmp_path / "README.md") == loaded.data.to_dict() == {
-        "base_model": ["acme/base", "acme/tuned"],
-        "base_model_relation": "merge",
-        "library_name": "transformers",
-        "license": "unknown",
-        "tags": ["merge", "crossfade", "partial-adaptation"],
-    }
+    assert (
+        metadata_load(tmp_path / "README.md")
+        == loaded.data.to_dict()
+        == {
+            "base_model": ["acme/base", "acme/tuned"],
+            "base_model_relation": "merge",
+            "library_name": "transformers",
+            "license": "unknown",
+            "tags": ["merge", "crossfade", "partial-adaptation"],
+        }
+    )
     assert loaded.text.startswith("\n# acme/tuned at λ = 0.1\n")
 
 
@@ -87,7 +91,7 @@ def test_base_models_are_ids_of_the_hub_and_no_folders():
         ),
         ({}, {"license": "unknown"}, "No source states a licence"),
         (
-            dict.fromkeys(("base", "instruct"), {"id": "other", "name": "N", "link": "https://a.example/b"}),
+            {role: {"id": "other", "name": "N", "link": "https://a.example/b"} for role in ("base", "instruct")},
             {"license": "other", "license_name": "n", "license_link": "https://a.example/b"},
             "All sources state the same licence",
         ),
@@ -207,9 +211,7 @@ def test_words_of_strangers_open_no_markup(words):
         told={"warnings": ["most of them in x"]},
         licences={"base": {**licence, "name": "x", "link": "https://a.example/x"}, "instruct": MIT},
     )
-    found, expected = (
-        [(tag, attrs) for tag, attrs in tags(text).found] for text in (strange, tame)
-    )
+    found, expected = ([(tag, attrs) for tag, attrs in tags(text).found] for text in (strange, tame))
     assert found == expected
 
 

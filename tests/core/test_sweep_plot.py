@@ -34,7 +34,11 @@ def test_every_output_is_a_dot_where_the_axes_say_and_this_one_is_marked():
     root = drawn(SWEEP, 0.1)
     x, y = labels(root, "x"), labels(root, "y")
     assert list(x) == list(y) == ["0", "0.2", "0.4", "0.6", "0.8", "1"]
-    assert circles(root, "dot") == [(x["0"], y["0"]), ((x["0.4"] + x["0.6"]) / 2, (y["0.4"] + y["0.6"]) / 2), (x["1"], y["1"])]
+    assert circles(root, "dot") == [
+        (x["0"], y["0"]),
+        ((x["0.4"] + x["0.6"]) / 2, (y["0.4"] + y["0.6"]) / 2),
+        (x["1"], y["1"]),
+    ]
     ((this_x, this_y),) = circles(root, "this")
     assert this_x == pytest.approx((x["0"] + x["0.2"]) / 2, abs=0.02)
     assert this_y == pytest.approx(y["0"] + (y["1"] - y["0"]) * 0.027, abs=0.02)
@@ -44,8 +48,7 @@ def test_diagonal_joins_what_was_asked_for_with_itself():
     root = drawn([(-1.0, -0.9, 0.1), (2.0, 1.5, 0.2)], 2.0)
     x, y = labels(root, "x"), labels(root, "y")
     (diagonal,) = [line for line in root.iter(f"{SVG}line") if line.get("class") == "diagonal"]
-    assert list(x)[0] == "-1"
-    assert list(x)[-1] == "2"
+    assert list(x) == list(y) == ["-1", "0", "1", "2"]
     assert at(diagonal, "x1", "y1") == (x["-1"], y["-1"])
     assert at(diagonal, "x2", "y2") == (x["2"], y["2"])
     assert x["2"] - x["-1"] == pytest.approx(y["-1"] - y["2"])
@@ -65,7 +68,9 @@ def test_output_without_a_realised_strength_is_no_dot_and_is_told_in_words():
 def test_screen_reader_is_told_title_and_figures():
     root = drawn(SWEEP, 0.1)
     assert root.get("role") == "img"
-    assert {root.find(f"{SVG}{name}").get("id") for name in ("title", "desc")} == set(root.get("aria-labelledby").split())
+    assert {root.find(f"{SVG}{name}").get("id") for name in ("title", "desc")} == set(
+        root.get("aria-labelledby").split()
+    )
     assert "λ = 0.1 realised 0.027" in root.find(f"{SVG}desc").text
 
 

@@ -1,5 +1,6 @@
 """The parts of a model card about what lies beside it: how to verify, how to rebuild, what each file is. Pure."""
 
+from collections.abc import Iterable
 from typing import Final
 
 from crossfade_core.card_words import code, table
@@ -14,10 +15,11 @@ from crossfade_core.own_files import (
     PROVENANCE_FILE,
     SIGNATURE_FILE,
 )
+from crossfade_core.source_ref import FILESYSTEM, LocalRef, parse_source
 
-PUBLIC_KEY: Final = "crossfade.pub"
+PUBLIC_KEY: Final = "../crossfade.pub"
 """What the commands call the file of the key, which its holder publishes elsewhere."""
-_URIS: Final = "`hf://ORG/NAME@COMMIT`, `s3://BUCKET/PREFIX` or `local://ROOT/PATH`"
+_URIS: Final = "`hf://ORG/NAME@COMMIT`, `s3://BUCKET/PREFIX` or `file:///PATH`"
 
 _OWN: Final = {
     PLOT_FILE: "the plot above",
@@ -48,7 +50,7 @@ Instead of `.` it takes the URI that it was published at: {_URIS}."""
     return f"""## Verify
 
 Signed with the key whose SHA-256 is {code(key_id)}. In a folder that holds all of this repository, and with that key's
-public half in `{PUBLIC_KEY}`, got from whoever published this and not from here:
+public half beside that folder, got from whoever published this and not from here:
 
     crossfade verify . --key {PUBLIC_KEY}
     model_signing verify key . --signature {SIGNATURE_FILE} --public_key {PUBLIC_KEY}
@@ -58,13 +60,20 @@ The first also checks every digest in `{LINEAGE_FILE}`, and instead of `.` takes
 no signature covers it."""
 
 
-def rebuild_section() -> str:
-    """Tell how to make it again."""
+def rebuild_section(sources: Iterable[str]) -> str:
+    """Tell how to make it again; of sources in folders only their maker knows where those are.
+
+    Args:
+        sources: Their pinned URIs.
+    """
+    refs = map(parse_source, sources)
+    roots = sorted({ref.root for ref in refs if isinstance(ref, LocalRef)} - {FILESYSTEM})
+    command = " ".join(["crossfade rebuild . --check", *(f"--root {root}=FOLDER" for root in roots)])
     return f"""## Rebuild
 
-    crossfade rebuild . --check
+    {command}
 
-fetches the inputs that `{LINEAGE_FILE}` pins, computes this checkpoint again, and compares every SHA-256."""
+opens the inputs that `{LINEAGE_FILE}` pins, computes this checkpoint again, and compares it bit for bit."""
 
 
 def files_section(outputs: FileFacts, *, is_signed: bool) -> str:

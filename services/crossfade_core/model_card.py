@@ -2,9 +2,9 @@
 
 Everything in it is in `lineage.json` too, but for the other outputs of the sweep; it holds no time of its own making.
 
-Front matter names as `base_model` those sources that are Hub repositories: the Hub takes nothing but ids there, and of
-a folder's name it would make a link to a stranger's repository. Where none is, it names none, and no relation to one.
-The licence is that of `crossfade_core.licence`. Source: https://huggingface.co/docs/hub/model-cards
+Front matter names every source as `base_model`: by its id where it is a repository of the Hub, else by the name of its
+folder, in the characters of an id, since the Hub refuses a card with anything else. The licence is that of
+`crossfade_core.licence`. Source: https://huggingface.co/docs/hub/model-cards
 """
 
 import json
@@ -19,7 +19,7 @@ from crossfade_core.licence import SEE_SOURCES, UNKNOWN, output_licence, stated_
 from crossfade_core.lineage import Lineage, formula
 from crossfade_core.own_files import PLOT_FILE
 from crossfade_core.source_ref import HubRef, parse_source
-from crossfade_core.spec import MergeSpec, Role
+from crossfade_core.spec import MergeSpec, Role, model_text
 from crossfade_core.sweep_plot import SweepPoint
 
 _TOLD_WHERE_GIVEN: Final = {"schedule", "rounding", "seed", "policies"}
@@ -57,7 +57,7 @@ def model_card(lineage: Lineage, facts: CardFacts) -> bytes:
         _sweep(lineage, facts.sweep),
         _inputs(lineage),
         verify_section(facts.key_id),
-        rebuild_section(),
+        rebuild_section(lineage.sources.values()),
         files_section(lineage.outputs, is_signed=facts.key_id is not None),
     ]
     return ("\n\n".join([_front_matter(lineage), *filter(None, sections)]) + "\n").encode()
@@ -65,12 +65,11 @@ def model_card(lineage: Lineage, facts: CardFacts) -> bytes:
 
 def _front_matter(lineage: Lineage) -> str:
     """Return the YAML; texts in it are JSON strings, which YAML reads as they stand."""
-    refs = [parse_source(uri) for uri in lineage.sources.values()]
-    ids = list(dict.fromkeys(ref.repo for ref in refs if isinstance(ref, HubRef)))
+    ids = dict.fromkeys(map(_model_id, lineage.sources.values()))
     licence = output_licence(lineage.sources, lineage.licences)
     is_chain = "reference" in lineage.sources
     lines = [
-        *(["base_model:", *(f"- {json.dumps(name)}" for name in ids), "base_model_relation: merge"] if ids else []),
+        *("base_model:", *(f"- {json.dumps(name)}" for name in ids), "base_model_relation: merge"),
         "library_name: transformers",
         f"license: {licence.id}",
         *([f"license_name: {json.dumps(licence.name)}"] if licence.name else []),
@@ -78,6 +77,11 @@ def _front_matter(lineage: Lineage) -> str:
         *("tags:", "- merge", "- crossfade", "- chat-vector" if is_chain else "- partial-adaptation"),
     ]
     return "\n".join(["---", *lines, "---"])
+
+
+def _model_id(uri: str) -> str:
+    ref = parse_source(uri)
+    return ref.repo if isinstance(ref, HubRef) else model_text(uri).lstrip("_") or "model"
 
 
 def _subject(spec: MergeSpec) -> str:

@@ -52,7 +52,12 @@ def test_record_names_every_source_with_its_files_and_the_formula_that_holds(ins
     told = record(spec(instruct=instruct))
     assert told["formula"] == formula
     assert told["inputs"] == {
-        role: {"uri": f"local://m/{name}", "files": {f"{role}.safetensors": {"size_bytes": 5, "sha256": "ab"}}}
+        role: {
+            "uri": f"local://m/{name}",
+            "files": {f"{role}.safetensors": {"size_bytes": 5, "sha256": "ab"}},
+            "licence": None,
+            "signature": None,
+        }
         for role, name in sources.items()
     }
 

@@ -70,12 +70,11 @@ def test_front_matter_is_read_by_the_hubs_own_library(tmp_path):
     assert loaded.text.startswith("\n# acme/tuned at λ = 0.1\n")
 
 
-def test_base_models_are_ids_of_the_hub_and_no_folders():
-    mixed = {"base": PINNED["base"], "instruct": "local://m/tuned"}
-    assert front_matter(card(spec(**mixed)))["base_model"] == ["acme/base"]
-    local = front_matter(card(spec()))
-    assert "base_model" not in local
-    assert "base_model_relation" not in local
+def test_base_models_are_both_by_their_id_on_the_hub_or_the_name_of_their_folder():
+    mixed = {"base": PINNED["base"], "instruct": "local://m/my tuned (v2)"}
+    assert front_matter(card(spec(**mixed)))["base_model"] == ["acme/base", "my-tuned-v2"]
+    nameless = {"base": "local://m/模型", "instruct": "s3://b/__"}
+    assert front_matter(card(spec(**nameless)))["base_model"] == ["model"]
     same = {"base": "hf://acme/base@main", "instruct": "hf://acme/base@v2"}
     assert front_matter(card(spec(**same)))["base_model"] == ["acme/base"]
 
@@ -113,8 +112,8 @@ def test_every_source_stands_with_its_commit_and_its_own_licence():
 def test_signed_output_names_its_key_and_how_to_verify_with_either_command():
     text = card(key_id=KEY)
     assert f"SHA-256 is `{KEY}`" in text
-    assert "\n    crossfade verify . --key crossfade.pub\n" in text
-    assert "\n    model_signing verify key . --signature model.sig --public_key crossfade.pub\n" in text
+    assert "\n    crossfade verify . --key ../crossfade.pub\n" in text
+    assert "\n    model_signing verify key . --signature model.sig --public_key ../crossfade.pub\n" in text
     assert "| `model.sig` |" in text
     assert "not signed" not in text
 
@@ -127,8 +126,9 @@ def test_unsigned_output_says_so_and_names_no_file_that_is_not_there():
 
 
 def test_every_file_is_told_of_and_how_to_rebuild_it():
-    text = card()
+    text = card(spec(**ON_THE_HUB), sources=PINNED)
     assert "\n    crossfade rebuild . --check\n" in text
+    assert "\n    crossfade rebuild . --check --root m=FOLDER\n" in card()
     rows = re.findall(r"^\| (.*) \| (.*) \|$", text.split("## Files")[1], re.MULTILINE)[2:]
     assert [files for files, _ in rows] == [
         "`model-00001-of-00002.safetensors`, `model-00002-of-00002.safetensors`",

@@ -1,5 +1,7 @@
 """docs/files.md tells of every file of an output, and its examples are what a merge of the demo pair really writes."""
 
+import base64
+import json
 import re
 import shutil
 from pathlib import Path
@@ -12,6 +14,7 @@ from crossfade_core.lineage import COMPANION_FILES
 ROOT = Path(__file__).parents[2]
 PAIR = ROOT / "infra" / "demo" / "pair"
 PAGE = ROOT / "docs" / "files.md"
+SIGNED = {own_files.PROVENANCE_FILE, own_files.SIGNATURE_FILE}
 LEFT_OUT = "…"
 """A line of an example that stands for any number of others."""
 
@@ -53,9 +56,18 @@ def test_every_file_of_an_output_is_told_of(output):
     assert all(f"`{name}`" in told for name in COMPANION_FILES)
 
 
-@pytest.mark.parametrize("name", sorted({*sections()} - {own_files.PROVENANCE_FILE, own_files.SIGNATURE_FILE}))
+def shown(file):
+    """Return what a file's example shows: of a signed one the payload, indented."""
+    written = json.loads(file.read_text()) if file.name in SIGNED else None
+    if written is None:
+        return file.read_text(encoding="utf-8")
+    envelope = written.get("dsseEnvelope", written)
+    return json.dumps(json.loads(base64.b64decode(envelope["payload"])), indent=2, ensure_ascii=False)
+
+
+@pytest.mark.parametrize("name", sorted(sections()))
 def test_example_is_what_a_merge_writes(output, name):
-    written = (output / name).read_text(encoding="utf-8")
+    written = shown(output / name)
     for part in example(sections()[name]):
         found = written.find(part)
         assert found >= 0, f"{name} holds no longer:\n{part}\n\nbut:\n{written[:4000]}"

@@ -136,6 +136,8 @@ def test_publishing_at_another_time_gives_the_same_bytes(deployment):
 def test_card_begins_with_front_matter_the_hub_understands(deployment):
     _, folder = publish(deployment)
     assert front_matter(folder) == {
+        "base_model": ["base", "instruct"],
+        "base_model_relation": "merge",
         "license": "unknown",
         "library_name": "transformers",
         "tags": ["merge", "crossfade", "partial-adaptation"],

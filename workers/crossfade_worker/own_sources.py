@@ -7,11 +7,9 @@ from typing import Final
 
 from crossfade_core.errors import UnknownRoot
 from crossfade_core.ports import Source
-from crossfade_core.source_ref import LocalRef, parse_source
+from crossfade_core.source_ref import FILESYSTEM, LocalRef, parse_source
 from crossfade_registries.local.source import LocalSource
 
-FILESYSTEM: Final = "filesystem"
-"""Root name of sources given by absolute path: all of the file system, with the rights of the user who runs this."""
 _REMOTE_SCHEMES: Final = ("hf://", "s3://")
 
 

@@ -13,12 +13,12 @@ from typing import Any
 
 from crossfade_core.errors import CheckpointError, InvalidSpec, MergeRefused, PlanRefused
 from crossfade_core.own_files import LINEAGE_FILE
-from crossfade_core.source_ref import parse_source
+from crossfade_core.source_ref import FILESYSTEM, parse_source
 from crossfade_engine.merge_shard import Resources, open_resources
 from crossfade_registries.json_program import emit, run_program
 from crossfade_registries.output_source import open_output
 from crossfade_registries.published import read_published
-from crossfade_worker.own_sources import FILESYSTEM, OwnSources, own_uri
+from crossfade_worker.own_sources import OwnSources, own_uri
 from crossfade_worker.rebuilding import WORDS, Rebuild
 from crossfade_worker.recipe import read_recipe
 from crossfade_worker.stream_shard import software

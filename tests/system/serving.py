@@ -80,12 +80,22 @@ def kill_tree(process: psutil.Process) -> None:
 
 
 @contextmanager
-def serving(folder: Path, roots: Mapping[str, Path], *, threads: int = 0, **settings: str) -> Iterator[Service]:
+def serving(
+    folder: Path,
+    roots: Mapping[str, Path],
+    *,
+    threads: int = 0,
+    registries: Mapping[str, Any] | None = None,
+    **settings: str,
+) -> Iterator[Service]:
     """Serve with state and outputs below `folder`; `settings` are further CROSSFADE_ variables."""
     command = [CLI, "serve", "--json", "--port", "0", "--state-dir", folder / "state", "--threads", str(threads)]
     command += ["--destination", f"outputs={folder / 'outputs'}"]
     for name, root in roots.items():
         command += ["--root", f"{name}={root}"]
+    if registries is not None:
+        (folder / "registries.json").write_text(json.dumps(registries))
+        command += ["--registries", folder / "registries.json"]
     environment = {**os.environ, **{f"CROSSFADE_{name.upper()}": value for name, value in settings.items()}}
     with (folder / "serve.log").open("w") as log:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, env=environment)

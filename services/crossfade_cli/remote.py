@@ -56,13 +56,15 @@ def watch(client: Client, job_id: str, *, until_staged: bool = False, as_json: b
     Raises:
         CrossfadeError: The service is away or refused, or the job did not succeed.
     """
+    on_waiting = None if as_json or until_staged else print_waiting
     with open_progress(is_quiet=as_json) as show:
-        job = client.wait(job_id, on_progress=show, on_waiting=print_waiting, until_staged=until_staged)
+        job = client.wait(job_id, on_progress=show, on_waiting=on_waiting, until_staged=until_staged)
     if as_json:
         print_json(job.as_json())
     else:
         print_outputs(rows_of_job(job))
         print_warnings(_warnings(job))
+        print_waiting(job)
     if not (until_staged and job.waits_for_approval):
         job.require_success()
 

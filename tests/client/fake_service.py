@@ -92,7 +92,7 @@ class FakeService:
         ending: The state in which the job ends.
         error: The error it ends with.
         is_reused: Whether an earlier job made the same.
-        is_staged: Whether its output waits for approval once a stream has said so.
+        requires_approval: Whether its output waits for approval once a stream has said so.
         report: What a plan is answered with.
         warnings: What its output warns of once it is published; the answer holds none, nor figures, where empty.
     """
@@ -109,6 +109,7 @@ class FakeService:
     ending: str = "SUCCEEDED"
     error: dict[str, Any] | None = None
     is_reused: bool = False
+    requires_approval: bool = False
     is_staged: bool = False
     decided: dict[str, str] = field(default_factory=dict)
     report: dict[str, Any] = field(default_factory=lambda: dict(REPORT))
@@ -188,7 +189,7 @@ class FakeService:
 
     def events(self, after: int) -> Iterator[tuple[int | None, str, dict[str, Any]]]:
         """Yield (id, type, data) behind the event `after`."""
-        last = "job.phase" if self.is_staged and not self.has_ended else f"job.{self.ending.lower()}"
+        last = "job.phase" if self.requires_approval and not self.has_ended else f"job.{self.ending.lower()}"
         stored = ["job.created", "job.planned", "unit.done", last]
         for sequence, kind in enumerate(stored, start=1):
             if sequence > after:
@@ -237,6 +238,8 @@ class _Handler(BaseHTTPRequestHandler):
             )
             headers = self.server.service.refusal_headers
             self._send(*self.server.service.refusal, kind="application/problem+json", headers=headers)
+        elif path.startswith(f"/v1/merges/{JOB_ID}/outputs/0/"):
+            self._decide(path.rpartition("/")[2], body)
         else:
             self._route(method, path, body)
 
@@ -256,8 +259,6 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(200, {**KEY, "revoked_at": "2026-11-21T00:00:00Z"})
         elif (method, path) == ("GET", f"/v1/merges/{JOB_ID}"):
             self._show()
-        elif path.startswith(f"/v1/merges/{JOB_ID}/outputs/0/"):
-            self._decide(path.rpartition("/")[2], body)
         elif path in (f"/v1/merges/{JOB_ID}/cancel", f"/v1/merges/{JOB_ID}/retry"):
             self._send(200, self.server.service.job())
         else:
@@ -280,7 +281,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _show(self) -> None:
         job = self.server.service.job()
-        tag = f'W/"{job["progress"]["bytes_done"]}-{job["phase"]}"'
+        tag = f'W/"{job["progress"]["bytes_done"]}{"-staged" * self.server.service.is_staged}"'
         if self.headers.get("If-None-Match") == tag:
             self.send_response(304)
             self.end_headers()

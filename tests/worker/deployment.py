@@ -116,6 +116,7 @@ class Deployment:
         self.models, self.outputs = folder / "models", folder / "outputs"
         self.pair = random_pair(self.models, base_shards=2, instruct_shards=3)
         self.outputs.mkdir()
+        self.engine = engine
         self.clock, self.queue = FakeClock(), RecordingQueue()
         self.store = InterruptibleStore(engine, self.clock)
         self.webhooks = SqlWebhookStore(engine, self.clock)

@@ -7,11 +7,18 @@ the database are. docs/adr/0003 gives each setting's reason.
 import importlib
 import os
 import threading
+from typing import Final
 
 import structlog
 from celery import Celery
 from celery.app.utils import Settings
-from celery.signals import celeryd_after_setup, celeryd_init, worker_ready, worker_shutting_down
+from celery.signals import (
+    celeryd_after_setup,
+    celeryd_init,
+    worker_process_shutdown,
+    worker_ready,
+    worker_shutting_down,
+)
 
 from crossfade_core.errors import CrossfadeError, KeyMalformed, ProgramMissing
 from crossfade_core.messages import CONTROL_QUEUE, MERGE_QUEUE
@@ -19,6 +26,7 @@ from crossfade_signing.signers import open_signer
 from crossfade_stores.queue import shared_celery_settings
 from crossfade_worker.logs import configure_logging
 from crossfade_worker.runtime import Runtime
+from crossfade_worker.runtime import runtime as of_this_process
 from crossfade_worker.settings import WorkerSettings
 
 log = structlog.get_logger()
@@ -37,6 +45,7 @@ app.conf.update(
     broker_connection_max_retries=None,
 )
 
+_FLUSH_SECONDS: Final = 2.0
 _is_stopping = threading.Event()
 
 
@@ -102,11 +111,18 @@ def _stop_sweeping(**_: object) -> None:
     _is_stopping.set()
 
 
+def _flush(**_: object) -> None:
+    """Let a process that ends send what it has told OpenLineage, if its receiver takes it soon."""
+    if of_this_process.cache_info().currsize and (teller := of_this_process().teller) is not None:
+        teller.flush(_FLUSH_SECONDS)
+
+
 celeryd_init.connect(_configure)
 celeryd_after_setup.connect(_check_signing)
 celeryd_after_setup.connect(_load_engine)
 worker_ready.connect(_start_sweeping)
 worker_shutting_down.connect(_stop_sweeping)
+worker_process_shutdown.connect(_flush)
 
 
 def _deliver_forever(runtime: Runtime) -> None:

@@ -5,6 +5,8 @@ import os
 import socket
 from typing import TYPE_CHECKING
 
+from sqlalchemy import Engine
+
 from crossfade_core.ports import OpenSink, OpenSource, Signer
 from crossfade_core.provenance import Builder
 from crossfade_registries.config import Registries
@@ -18,10 +20,12 @@ from crossfade_webhooks.post import post
 from crossfade_worker.deliver import Deliver
 from crossfade_worker.documents import Maker
 from crossfade_worker.keeping import Keeping
+from crossfade_worker.openlineage_teller import open_teller
 from crossfade_worker.plan_merge import PlanMerge
 from crossfade_worker.publish import Publish
 from crossfade_worker.settings import WorkerSettings
 from crossfade_worker.sweep import Sweep
+from crossfade_worker.telling_store import TellingStore
 
 if TYPE_CHECKING:
     from crossfade_worker.run_unit import RunUnit
@@ -35,9 +39,15 @@ class Runtime:
         self.owner = f"{socket.gethostname()}:{os.getpid()}"
         self.clock = SystemClock()
         engine = create_store_engine(settings.database_url.get_secret_value())
-        self.store, self.webhooks = SqlJobStore(engine, self.clock), SqlWebhookStore(engine, self.clock)
+        self.teller = open_teller(os.environ)
+        self.store, self.webhooks = self._open_store(engine), SqlWebhookStore(engine, self.clock)
         self.queue = CeleryTaskQueue(settings.broker_url.get_secret_value())
         self.registries = Registries(settings)
+
+    def _open_store(self, engine: Engine) -> SqlJobStore:
+        if self.teller is None:
+            return SqlJobStore(engine, self.clock)
+        return TellingStore(engine, self.clock, self.teller)
 
     @functools.cached_property
     def plan_merge(self) -> PlanMerge:

@@ -14,10 +14,9 @@ BLOCKS = re.findall(r"```sh\n(.*?)```", (ROOT / "docs/lineage.md").read_text(), 
 
 def test_the_commands_of_the_page_hold_on_a_published_output(tmp_path):
     (tmp_path / "infra").symlink_to(ROOT / "infra")
-    (tmp_path / "published").symlink_to(tmp_path / "outputs")
-    with serving(tmp_path, {"demo": PAIR}) as service:
+    with serving(tmp_path, {"demo": PAIR}, destinations={"published": tmp_path / "published"}) as service:
         sources = {"base": "local://demo/base", "instruct": "local://demo/instruct"}
-        job = service.wait(service.submit(**sources, lambdas=[0.5, 1.0])["id"])
+        job = service.wait(service.submit(**sources, lambdas=[0.5, 1.0], destination="published")["id"])
         assert job["state"] == "SUCCEEDED", job
         uri = next(output["uri"] for output in job["outputs"] if output["lambda"] == 0.5)
         subprocess.run([CLI, "fetch", uri, "model"], check=True, cwd=tmp_path)

@@ -49,6 +49,7 @@ STATUS: Final[dict[type[errors.CrossfadeError], int]] = {
     errors.ShortRead: 503,
     errors.SourceCorrupted: 503,
     errors.SignatureInvalid: 422,
+    errors.SourceUnsigned: 422,
     errors.SourceUnavailable: 503,
     errors.SinkError: 500,
     errors.UnknownDestination: 422,

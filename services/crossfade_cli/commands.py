@@ -12,6 +12,8 @@ import typer
 from crossfade_cli.options import (
     DEFAULT_URL,
     AllowExtrapolation,
+    Device,
+    DeviceOption,
     JobIdArgument,
     Json,
     Lambdas,
@@ -238,7 +240,42 @@ def verify(
     """Check an output's files, documents and signatures, without a service; exit 1 when anything is wrong."""
     from crossfade_cli import verify as verifying
 
-    verifying.verify(uri, [file.absolute() for file in key or ()], as_json=as_json)
+    raise typer.Exit(verifying.verify(uri, [file.absolute() for file in key or ()], as_json=as_json))
+
+
+def rebuild(  # noqa: PLR0913, PLR0917 (to typer an option is an argument)
+    uri: Annotated[str, typer.Argument(metavar="URI", help="The output: as the job shows it, or its folder here.")],
+    is_checked: Annotated[
+        bool, typer.Option("--check", help="Hold every byte against the published one; nothing is written.")
+    ] = False,
+    root: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=DIR", help="Where inputs called local://NAME/… lie here.")
+    ] = None,
+    source: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ROLE=PLACE", help=f"Another copy of an input, base, instruct or reference: {_PLACES}."),
+    ] = None,
+    lineage_sha256: Annotated[
+        str | None, typer.Option(metavar="HEX", help="What lineage.json must be, as the job shows it.")
+    ] = None,
+    threads: Annotated[int, typer.Option(min=0, help="0 is two a core.")] = 0,
+    device: DeviceOption = Device.AUTO,
+    as_json: Json = False,
+) -> None:
+    """Make a published output again from the inputs its lineage pins; exit 1 unless it is the same, bit for bit."""
+    from crossfade_cli import rebuild as rebuilding
+
+    if not is_checked:
+        raise typer.BadParameter("is needed: a rebuild is compared and not kept", param_hint="--check")
+    request = {
+        "uri": uri,
+        "lineage_sha256": lineage_sha256,
+        "roots": {name: str(folder) for name, folder in _folders(root or [], "--root").items()},
+        "sources": {role: _place(place) for role, place in read_pairs(source or [], "--source").items()},
+        "threads": threads,
+        "device": device.value,
+    }
+    raise typer.Exit(rebuilding.rebuild(request, as_json=as_json))
 
 
 def inspect(

@@ -44,6 +44,14 @@ _COMMANDS: dict[str, tuple[Callable[..., None], tuple[str, ...]]] = {
             f"crossfade verify hf://acme/instruct-pad-0.5@{'0f6c5d1d' * 5} --key signing.pub --json",
         ),
     ),
+    "rebuild": (
+        commands.rebuild,
+        (
+            "crossfade rebuild ./sweep/instruct-pad-0.5 --check",
+            "crossfade rebuild s3://models/sweeps/instruct-pad-0.5 --check --root models=/srv/models",
+            "crossfade rebuild ./model --check --source base=hf://acme/base@main --source instruct=./instruct",
+        ),
+    ),
     "inspect": (
         commands.inspect,
         (

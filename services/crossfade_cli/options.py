@@ -29,6 +29,14 @@ class Parent(StrEnum):
     BASE = "base"
 
 
+class Device(StrEnum):
+    """What `crossfade_engine.device.open_device` takes."""
+
+    AUTO = "auto"
+    CPU = "cpu"
+    CUDA = "cuda"
+
+
 class Write(StrEnum):
     """`crossfade_registries.config.WriteStrategy`."""
 
@@ -36,6 +44,7 @@ class Write(StrEnum):
     BUFFERED = "buffered"
 
 
+DeviceOption = Annotated[Device, typer.Option(help="Where to compute; auto takes a GPU that torch sees.")]
 WriteOption = Annotated[
     Write, typer.Option("--write", help="auto: past the page cache where the disk can; buffered: never.")
 ]

@@ -27,6 +27,7 @@
     │   │   └── SourceGated         its owner must grant access first
     │   ├── ShortRead  ├── SourceCorrupted
     │   ├── SignatureInvalid        no trusted key has signed what is there
+    │   ├── SourceUnsigned          nobody has, and a signature is required
     │   └── SourceUnavailable
     │       └── SourceRateLimited   the registry asks for patience
     ├── SinkError                   writing an output
@@ -496,6 +497,16 @@ class SignatureInvalid(SourceError):
     """
 
     code = "signature_invalid"
+    blame: ClassVar[Blame] = "user"
+
+
+class SourceUnsigned(SourceError):
+    """A source has no signature, and this server takes signed sources only.
+
+    Sign it with a key that the server trusts, or use a source that is signed.
+    """
+
+    code = "source_unsigned"
     blame: ClassVar[Blame] = "user"
 
 

@@ -88,7 +88,7 @@ def external_parameters(lineage: Lineage) -> dict[str, str]:
     sweep's.
     """
     found: dict[str, Any] = lineage.spec.model_dump(mode="json", exclude=set(ASKED_NOTHING_OF_THE_OUTPUT))
-    found |= {**lineage.spec.sources, "lambda": lineage.lam}
+    found |= {**{str(role): uri for role, uri in lineage.spec.sources.items()}, "lambda": lineage.lam}
     if lineage.spec.skip:
         found["skip"] = list(lineage.spec.skip)
     return {name: value if isinstance(value, str) else canonical_json(value).decode() for name, value in found.items()}

@@ -5,6 +5,7 @@ branch that moved, or a folder that changed, is another key. So a source is aske
 tells that it may still be read, and a file is opened only where its like is not in the cache.
 """
 
+import hashlib
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from crossfade_core.checkpoint import (
 )
 from crossfade_core.errors import CheckpointError
 from crossfade_core.model_config import CONFIG_FILE
-from crossfade_core.ports import FileInfo, Source
+from crossfade_core.ports import FileInfo, Source, StagedFile
 from crossfade_core.vocabulary import read_vocabulary
 from crossfade_registries.header_cache import HeaderCache
 
@@ -29,6 +30,7 @@ _TENSOR_BYTES: Final = 400
 """A tensor's entry, its two dictionary items and its four numbers, without names and shape (CPython 3.11 to 3.13)."""
 _SIZE_BYTES: Final = 40
 _ID_BYTES: Final = 32
+_BLOCK_BYTES: Final = 1 << 20
 
 _Value = TypeVar("_Value")
 
@@ -120,6 +122,22 @@ def read_file(source: Source, info: FileInfo) -> bytes:
     content = bytearray(info.size_bytes)
     source.read_into(info.name, 0, memoryview(content))
     return bytes(content)
+
+
+def digest_file(source: Source, info: FileInfo) -> StagedFile:
+    """Read a file once, a MiB at a time; return its size and SHA-256.
+
+    Raises:
+        SourceError: It cannot be read, or is shorter than `info` says.
+    """
+    source.expect([(info.name, 0, info.size_bytes)])
+    digest = hashlib.sha256()
+    block = memoryview(bytearray(min(_BLOCK_BYTES, info.size_bytes)))
+    for offset in range(0, info.size_bytes, _BLOCK_BYTES):
+        part = block[: info.size_bytes - offset]
+        source.read_into(info.name, offset, part)
+        digest.update(part)
+    return StagedFile(info.size_bytes, digest.hexdigest())
 
 
 def read_header(source: Source, info: FileInfo) -> ShardHeader:

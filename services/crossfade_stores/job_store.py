@@ -157,9 +157,9 @@ class SqlJobStore(JobSubmissions, JobRequests, JobQueries, JobLeases, JobRetries
         with self._transactions.write() as session:
             lock_job(session, job_id)
             output = session.get_one(OutputRow, (job_id, position))
-            output.signatures = {digest: signature, **output.signatures}
-            kept: str = output.signatures[digest]
-            return kept
+            kept: dict[str, str] = {digest: signature, **(output.signatures or {})}
+            output.signatures = kept
+            return kept[digest]
 
     def delay_output(self, job_id: JobId, position: int, error: Mapping[str, Any]) -> int:
         """Note why a PENDING output is not published yet; return how often that was noted since the job was queued.

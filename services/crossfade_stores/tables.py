@@ -160,7 +160,7 @@ class OutputRow(Base):
     error: Mapped[dict[str, Any] | None]
     statistics: Mapped[dict[str, Any] | None]
     ended_at: Mapped[datetime | None]
-    signatures: Mapped[dict[str, Any]] = mapped_column(server_default="{}")
+    signatures: Mapped[dict[str, Any] | None]
 
     def as_output(self: "OutputRow | Row[Any]") -> Output:
         """Return the row as the core's record."""
@@ -175,7 +175,7 @@ class OutputRow(Base):
             error=self.error,
             statistics=self.statistics,
             ended_at=self.ended_at,
-            signatures=self.signatures,
+            signatures=self.signatures or {},
         )
 
 

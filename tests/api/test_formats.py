@@ -59,7 +59,7 @@ def test_the_build_type_explains_every_parameter_that_a_statement_can_have(deplo
 
 
 def test_provenance_names_pages_that_this_api_serves(deployment):
-    place = Builder("http://testserver")
+    place = Builder("http://127.0.0.1")
     assert deployment.client.get(place.build_type).status_code == 200
     builder = deployment.client.get(place.id).json()
     assert builder["build_types"] == ["/build-types/merge/1"]

@@ -36,6 +36,9 @@ OPERATIONS = {
     ("get", "/v1/audit", "list_audit_entries"): {"200", "401", "403", "422", "503"},
     ("get", "/problems", "list_problems"): {"200"},
     ("get", "/problems/{code}", "get_problem"): {"200", "404"},
+    ("get", "/schemas/lineage/3", "get_lineage_schema"): {"200"},
+    ("get", "/build-types/merge/1", "get_build_type"): {"200"},
+    ("get", "/builders/control", "get_builder"): {"200"},
     ("get", "/healthz", "get_health"): {"200"},
     ("get", "/readyz", "get_readiness"): {"200", "503"},
 }

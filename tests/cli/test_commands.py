@@ -22,6 +22,8 @@ COMMANDS = (
     "serve",
     "merge",
     "fetch",
+    "verify",
+    "rebuild",
     "inspect",
     "keygen",
     "submit",

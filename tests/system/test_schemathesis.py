@@ -18,7 +18,7 @@ from tests.system.fleet import Fleet
 HERE = Path(__file__).parent
 PROGRAM = Path(sys.executable).with_name("st")
 TOKEN = "token-of-the-operator"
-OPERATIONS = 23
+OPERATIONS = 26
 COVERED_LINKS = 10
 
 

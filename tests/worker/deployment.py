@@ -7,20 +7,24 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from cryptography.hazmat.primitives.asymmetric import ec
 from sqlalchemy import Engine
 
 from crossfade_core.errors import StoreUnavailable
 from crossfade_core.job import Job, JobId, JobState, Output, Phase, Unit, UnitId
 from crossfade_core.messages import PLAN, PUBLISH, UNIT
 from crossfade_core.ports import Clock, FileInfo, JobFilter, Source, Span
+from crossfade_core.provenance import Builder
 from crossfade_core.spec import MergeSpec
 from crossfade_engine.device import CpuDevice
 from crossfade_engine.merge_shard import Resources
 from crossfade_registries.config import Registries
 from crossfade_registries.local.sink import STAGING
 from crossfade_registries.settings import LocalDestination, RegistrySettings
+from crossfade_signing.signers import KeySigner
 from crossfade_stores.job_store import SqlJobStore
 from crossfade_stores.webhook_store import SqlWebhookStore
+from crossfade_worker.documents import Maker
 from crossfade_worker.keeping import Keeping
 from crossfade_worker.plan_merge import PlanMerge
 from crossfade_worker.publish import Publish
@@ -118,6 +122,7 @@ class Deployment:
         )
         self.registries = Registries(self.settings)
         self.keep_failed_seconds = 0.0
+        self.maker = Maker(Builder("https://merge.example.org"), KeySigner(ec.generate_private_key(ec.SECP256R1())))
         self._hook: Hook | None = None
         self.broken_claims: list[AssertionError] = []
 

@@ -40,13 +40,19 @@ def test_lineage_lists_every_file_that_went_in_with_its_digest(deployment, paren
         facts = facts_of(getattr(deployment.pair, side))
         copied = small_files(side) if side == parent else ()
         read = {name: about for name, about in facts.items() if name.endswith(".safetensors") or name in copied}
-        assert inputs[side] == {"uri": getattr(job.spec, side), "files": read}
+        assert inputs[side] == {
+            "uri": getattr(job.spec, side),
+            "files": read,
+            "licence": None,
+            "signature": None,
+        }
 
 
-def test_lineage_lists_every_file_that_came_out_but_itself(deployment):
+def test_lineage_lists_every_file_that_came_out_but_itself_and_those_signed_after_it(deployment):
     _, folder = publish(deployment)
     facts = facts_of(folder)
-    del facts["lineage.json"]
+    for later in ("lineage.json", "provenance.intoto.jsonl", "model.sig"):
+        del facts[later]
     assert lineage(folder)["outputs"] == facts
 
 

@@ -9,4 +9,4 @@ down_revision = "0007"
 
 def upgrade() -> None:
     """Add the column; outputs published before have none."""
-    op.add_column("outputs", sa.Column("signatures", sa.JSON(), nullable=False, server_default="{}"))
+    op.add_column("outputs", sa.Column("signatures", sa.JSON()))

@@ -50,6 +50,7 @@ client-alone: $(VENV)/.dev system-packages ## Prove in a fresh environment that 
 
 bench: $(VENV)/.dev system-packages ## Measure a sweep against cp, openssl, a plain loop and mergekit; the API (20 min, 30 GB)
 	@PYTHON=$(PYTHON) bash tests/bench/install_peer.sh
+	$(BIN)/python -m tests.bench.same_merge
 	$(BIN)/python -m tests.bench.sweep_bench $(BENCH)
 	$(BIN)/python -m tests.bench.api_bench
 

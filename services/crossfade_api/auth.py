@@ -116,6 +116,7 @@ def may(scope: keys.Scope) -> Callable[[Request], Awaitable[Caller]]:
 Reader = Annotated[Caller, Depends(may(keys.Scope.READ))]
 Submitter = Annotated[Caller, Depends(may(keys.Scope.SUBMIT))]
 Canceller = Annotated[Caller, Depends(may(keys.Scope.CANCEL))]
+Approver = Annotated[Caller, Depends(may(keys.Scope.APPROVE))]
 Administrator = Annotated[Caller, Depends(may(keys.Scope.ADMIN))]
 
 

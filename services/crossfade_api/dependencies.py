@@ -14,6 +14,7 @@ from crossfade_core.audit import AuditLog
 from crossfade_core.errors import JobNotFound, QueueUnavailable
 from crossfade_core.job import Job, JobId
 from crossfade_core.keys import Caller
+from crossfade_core.lineage_graph import LineageStore
 from crossfade_core.messages import TaskName
 from crossfade_core.ports import Clock, JobStore, OpenSink, OpenSource, TaskQueue
 from crossfade_core.spec import MergeSpec
@@ -35,17 +36,19 @@ class ReachableQueue(TaskQueue, Protocol):
 
 @dataclass(frozen=True)
 class Adapters:
-    """Everything outside the process that the API speaks to; `check_user` is `Registries.check_user`."""
+    """Everything outside the process that the API speaks to; `check_user` and `requires_approval` are `Registries`'."""
 
     store: JobStore
     keys: KnownKeys
     webhooks: WebhookStore
     secrets: WebhookSecrets
     audit: AuditLog
+    lineage: LineageStore
     queue: ReachableQueue
     open_source: OpenSource
     open_sink: OpenSink
     check_user: Callable[[str, str], None]
+    requires_approval: Callable[[str], bool]
     header_cache: HeaderCache
     trust: SourceTrust
     clock: Clock

@@ -229,20 +229,6 @@ def fetch(
     )
 
 
-def verify(
-    uri: Annotated[str, typer.Argument(metavar="URI", help="An output as the job shows it, or a folder's path.")],
-    key: Annotated[
-        list[Path] | None,
-        typer.Option(metavar="PUB", help="Who may have signed it: a public key, PEM; several times for several."),
-    ] = None,
-    as_json: Json = False,
-) -> None:
-    """Check an output's files, documents and signatures, without a service; exit 1 when anything is wrong."""
-    from crossfade_cli import verify as verifying
-
-    raise typer.Exit(verifying.verify(uri, [file.absolute() for file in key or ()], as_json=as_json))
-
-
 def rebuild(  # noqa: PLR0913, PLR0917 (to typer an option is an argument)
     uri: Annotated[str, typer.Argument(metavar="URI", help="The output: as the job shows it, or its folder here.")],
     is_checked: Annotated[
@@ -278,6 +264,20 @@ def rebuild(  # noqa: PLR0913, PLR0917 (to typer an option is an argument)
     raise typer.Exit(rebuilding.rebuild(request, as_json=as_json))
 
 
+def verify(
+    uri: Annotated[str, typer.Argument(metavar="URI", help="An output as the job shows it, or a folder's path.")],
+    key: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="PUB", help="Who may have signed it: a public key, PEM; several times for several."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Check an output's files, documents and signatures, without a service; exit 1 when anything is wrong."""
+    from crossfade_cli import verify as verifying
+
+    raise typer.Exit(verifying.verify(uri, [file.absolute() for file in key or ()], as_json=as_json))
+
+
 def inspect(
     paths: Annotated[list[Path], typer.Argument(metavar="PATH", help="An output's folder, or a folder of outputs.")],
     tensors: Annotated[int, typer.Option(min=0, metavar="N", help="List the N tensors that stray most.")] = 0,
@@ -299,12 +299,19 @@ def keygen(
     making.keygen(Path(os.path.normpath(file.absolute())), as_json=as_json)
 
 
-def watch(job_id: JobIdArgument, url: Url = DEFAULT_URL, as_json: Json = False) -> None:
-    """Follow a job to its end; exit 1 when it did not succeed."""
+def watch(
+    job_id: JobIdArgument,
+    until_staged: Annotated[
+        bool, typer.Option("--until-staged", help="End, with 0, also where it waits for approval.")
+    ] = False,
+    url: Url = DEFAULT_URL,
+    as_json: Json = False,
+) -> None:
+    """Follow a job to its end, also while it waits for approval; exit 1 when it did not succeed."""
     from crossfade_cli import remote
 
     with connect(url) as client:
-        remote.watch(client, job_id, as_json=as_json)
+        remote.watch(client, job_id, until_staged=until_staged, as_json=as_json)
 
 
 def list_jobs(  # noqa: PLR0913, PLR0917 (to typer an option is an argument)
@@ -365,7 +372,9 @@ def create_key(  # noqa: PLR0913, PLR0917 (to typer an option is an argument)
     name: Annotated[str, typer.Argument(metavar="NAME", help="Who will carry it.")],
     scope: Annotated[
         list[str] | None,
-        typer.Option(help="read, submit, cancel or admin; several times for several. [default: read, submit, cancel]"),
+        typer.Option(
+            help="read, submit, cancel, approve or admin; several times for several. [default: read, submit, cancel]"
+        ),
     ] = None,
     max_jobs: Annotated[
         int | None, typer.Option(min=1, help="How many of its jobs may be unfinished at a time.")

@@ -8,6 +8,7 @@ later (`retryable`).
 from crossfade_client.audit_views import AuditPage, AuditView
 from crossfade_client.client import AuditFilter, Client, JobFilter
 from crossfade_client.key_views import KeyList, KeyView, NewKeyView
+from crossfade_client.lineage_views import EdgeView, LineageGraphView, MatchView, NodeView, SightingView
 from crossfade_client.plan_views import PlanReport
 from crossfade_client.server_events import ServerEvent
 from crossfade_client.spec_view import SpecView
@@ -34,10 +35,11 @@ from crossfade_core.errors import (
     WaitTimedOut,
     WebhookUnverified,
 )
-from crossfade_core.job import JobState, OutputState
+from crossfade_core.job import Approval, JobState, OutputState
 from crossfade_core.spec import MergeSpec
 
 __all__ = [
+    "Approval",
     "AuditFilter",
     "AuditPage",
     "AuditView",
@@ -45,6 +47,7 @@ __all__ = [
     "CrossfadeError",
     "DeliveryPage",
     "DeliveryView",
+    "EdgeView",
     "ErrorView",
     "FiguresView",
     "JobFilter",
@@ -54,9 +57,12 @@ __all__ = [
     "JobView",
     "KeyList",
     "KeyView",
+    "LineageGraphView",
+    "MatchView",
     "MergeSpec",
     "NewKeyView",
     "NewWebhookView",
+    "NodeView",
     "OutputFile",
     "OutputState",
     "OutputSummary",
@@ -69,6 +75,7 @@ __all__ = [
     "SecretMalformed",
     "ServerEvent",
     "ServiceUnreachable",
+    "SightingView",
     "SpecView",
     "WaitTimedOut",
     "WebhookList",

@@ -38,9 +38,11 @@
     │       ├── DiskFull            the disk of a destination or of scratch has no room left
     │       └── SinkRateLimited     the registry asks for patience
     ├── JobNotFound, IllegalTransition, JobCancelled, DeadlineExceeded, LeaseLost, AttemptsExhausted
+    ├── OutputNotFound, OutputRejected, LineageDiffers                      deciding about outputs
     ├── UnitCrashed                 a fault of ours
     │   └── OutOfMemory             the worker was refused memory
     ├── AlreadyUnderWay, QueueLimitReached, RateLimited, IdempotencyMismatch, RequestInFlight
+    ├── LineageNotFound
     ├── KeyNotFound, KeyNameTaken, ScopeMissing
     ├── WebhookNotFound, WebhookRefused, WebhookUnreachable
     ├── SigningFailed, KeyMalformed
@@ -674,6 +676,36 @@ class IllegalTransition(CrossfadeError):
     blame: ClassVar[Blame] = "user"
 
 
+class OutputNotFound(CrossfadeError):
+    """The job has no output at that position.
+
+    Read the job: each of its `outputs` says its `position`.
+    """
+
+    code = "output_not_found"
+    blame: ClassVar[Blame] = "user"
+
+
+class OutputRejected(CrossfadeError):
+    """Somebody rejected the output while it waited for approval; it was not published.
+
+    Read the reason. A retry of the job stages it again, to be decided anew; for other numbers, submit another job.
+    """
+
+    code = "output_rejected"
+    blame: ClassVar[Blame] = "user"
+
+
+class LineageDiffers(CrossfadeError):
+    """The decision is about another content: its `lineage_sha256` is not the digest of the output's lineage.json.
+
+    Read the job again, look at what the output is now, and decide about that.
+    """
+
+    code = "lineage_differs"
+    blame: ClassVar[Blame] = "user"
+
+
 class JobCancelled(CrossfadeError):
     """The job was cancelled while this work was under way.
 
@@ -780,6 +812,17 @@ class RequestInFlight(CrossfadeError):
 
     code = "request_in_flight"
     retryable = True
+
+
+class LineageNotFound(CrossfadeError):
+    """No output that this service published, and no source of one, has that digest or lies at that URI.
+
+    Give a file's SHA-256, a checkpoint's digest, or a `uri` as a job shows it. Outputs that were published before the
+    service kept the graph tell of themselves in their `lineage.json`.
+    """
+
+    code = "lineage_not_found"
+    blame: ClassVar[Blame] = "user"
 
 
 class KeyNotFound(CrossfadeError):

@@ -23,6 +23,7 @@ from crossfade_core.errors import (
     QuantisationUnsupported,
     SourceChanged,
 )
+from crossfade_core.licence import Licence
 from crossfade_core.lineage import COMPANION_FILES
 from crossfade_core.model_config import CONFIG_FILE, is_tied, read_config
 from crossfade_core.parents import AdapterSide, Chain, Checkpoint, Tuned, layouts_of
@@ -57,6 +58,7 @@ class SourcedPlan:
         companions: Whose files are copied along, under their own names.
         uris: Of every source, pinned: opened again it is what was planned.
         signatures: What came of looking at the signature of each; empty where nobody asks.
+        licences: What the card of each says of its licence, where it says anything.
     """
 
     plan: MergePlan
@@ -64,6 +66,7 @@ class SourcedPlan:
     companions: tuple[tuple[Role, FileInfo], ...]
     uris: Mapping[Role, str]
     signatures: Mapping[Role, SignedSource] = field(default_factory=dict)
+    licences: Mapping[Role, Licence] = field(default_factory=dict)
 
 
 def plan_spec(
@@ -112,10 +115,12 @@ def draft_plan(
             opened[role].check_readable(info.name)  # better refused now than afterwards
         uris = {role: source.uri for role, source in sources.items()}
         pinned = _pinned(opened, layouts_of(base, tuned), companions)
+        stated = {role: found.licence() for role, found in opened.items()}
         looked = {role: look_at_signature(found, pinned[role], trust) for role, found in opened.items()}
     signatures = {role: signed for role, signed in looked.items() if signed is not None}
     notes = (*plan.notes, *filter(None, itertools.starmap(note_of, signatures.items())))
-    return SourcedPlan(replace(plan, notes=notes), pinned, companions, uris, signatures)
+    licences = {role: licence for role, licence in stated.items() if licence is not None}
+    return SourcedPlan(replace(plan, notes=notes), pinned, companions, uris, signatures, licences)
 
 
 def _pinned(

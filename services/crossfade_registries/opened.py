@@ -21,10 +21,13 @@ from crossfade_core.checkpoint import (
     parse_header,
 )
 from crossfade_core.errors import CheckpointError
+from crossfade_core.licence import Licence
 from crossfade_core.model_config import CONFIG_FILE
+from crossfade_core.own_files import CARD_FILE
 from crossfade_core.ports import FileInfo, Source, StagedFile
 from crossfade_core.vocabulary import read_vocabulary
 from crossfade_registries.header_cache import HeaderCache
+from crossfade_registries.licences import read_licence
 
 _TENSOR_BYTES: Final = 400
 """A tensor's entry, its two dictionary items and its four numbers, without names and shape (CPython 3.11 to 3.13)."""
@@ -86,6 +89,16 @@ class Opened:
             return read_vocabulary({name: self._read(name, limit_bytes) for name in chosen})
 
         return self._recall("vocabulary", chosen, read, _weigh_vocabulary)
+
+    def licence(self) -> Licence | None:
+        """Return which licence the source's card states; None where it states none.
+
+        Raises:
+            SourceError: The card cannot be read at this moment.
+        """
+        if CARD_FILE not in self.files:
+            return None
+        return self._recall("licence", [CARD_FILE], lambda: read_licence(self.source, self.files), lambda _: 0)
 
     def check_readable(self, name: str) -> None:
         """See that a file that is read later can be.

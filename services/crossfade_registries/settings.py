@@ -120,6 +120,11 @@ class _Destination(_Settings):
         default=("*",),
         description="Names of the API keys that may publish there, with `*` and `?`; an administrator's always may.",
     )
+    requires_approval: bool = Field(
+        default=False,
+        description="Keep every output staged, seen by nobody, until one of these keys that has the scope `approve` "
+        "approves it.",
+    )
 
 
 class LocalDestination(_Destination):

@@ -1,11 +1,19 @@
 """What outputs say of themselves is explained by the API, without a key, in forms that machines and people read."""
 
+import json
+
 import jsonschema
 import pytest
 
+from crossfade_core.lineage import lineage_json
 from crossfade_core.provenance import Builder, external_parameters
 from infra.docs import build_type_page
-from tests.core.test_lineage import CHAIN, lineage, record, spec
+from tests.core.output_facts import CHAIN, lineage, spec
+
+
+def record(asked, **changes):
+    return json.loads(lineage_json(lineage(asked, **changes)))
+
 
 FIGURES = {"requested": 0.1, "unchanged_share": 0.5, "rounding_error": 1.0}
 FILE = {"size_bytes": 5, "sha256": "ab" * 32}

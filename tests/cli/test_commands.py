@@ -32,6 +32,7 @@ COMMANDS = (
     "show",
     "cancel",
     "retry",
+    "lineage",
     "audit",
 )
 KEY_COMMANDS = ("create", "list", "revoke")

@@ -110,3 +110,19 @@ def test_keys_are_made_used_and_revoked(client: Client, real_service: RealServic
         with pytest.raises(Reported) as caught:
             reader.list_jobs()
     assert caught.value.code == "unauthorized"
+
+
+def test_lineage_is_asked_by_digest_and_by_uri(client: Client, real_service: RealService):
+    job = client.submit(SPEC)
+    real_service.succeed(job.id)
+    found = client.lineage(digest="ab" * 32, depth=1)
+    assert {(match.job, match.files) for match in found.matches} == {(job.id, ("model.safetensors",))}
+    (match,) = client.lineage(uri=found.matches[0].uri).matches
+    assert (match.kind, match.lam, match.checkpoint) == ("output", found.matches[0].lam, found.matches[0].checkpoint)
+    for asked in ({"digest": "cd" * 32}, {"uri": "s3://a/b"}):
+        with pytest.raises(Reported) as caught:
+            client.lineage(**asked)
+        assert caught.value.code == "lineage_not_found"
+    with pytest.raises(Reported) as caught:
+        client.lineage()
+    assert caught.value.code == "invalid_spec"

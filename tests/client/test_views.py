@@ -6,10 +6,11 @@ from typing import get_args
 import pytest
 from pydantic import BaseModel
 
+from crossfade_api.lineage_views import LineageGraphView as AnsweredGraph
 from crossfade_api.routes import keys as answered_keys
 from crossfade_api.views import JobListView
 from crossfade_api.views import JobView as AnsweredJob
-from crossfade_client import JobPage, JobView, KeyList, NewKeyView
+from crossfade_client import JobPage, JobView, KeyList, LineageGraphView, NewKeyView
 from tests.client.fake_service import FakeService
 
 PAIRS = [
@@ -17,6 +18,7 @@ PAIRS = [
     (JobListView, JobPage),
     (answered_keys.NewKeyView, NewKeyView),
     (answered_keys.KeyListView, KeyList),
+    (AnsweredGraph, LineageGraphView),
 ]
 
 

@@ -7,7 +7,7 @@ import pytest
 from crossfade_core.own_files import CARD_FILE, LINEAGE_FILE, SIGNATURE_FILE
 from crossfade_core.provenance import ASKED_NOTHING_OF_THE_OUTPUT, Builder, external_parameters, provenance_statement
 from crossfade_core.spec import MergeSpec
-from tests.core.test_lineage import CHAIN, lineage, spec
+from tests.core.output_facts import CHAIN, lineage, spec
 
 COMMIT = "c" * 40
 FILE = {"size_bytes": 5, "sha256": "ab" * 32}

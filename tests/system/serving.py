@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import httpx
@@ -80,10 +81,18 @@ def kill_tree(process: psutil.Process) -> None:
 
 
 @contextmanager
-def serving(folder: Path, roots: Mapping[str, Path], *, threads: int = 0, **settings: str) -> Iterator[Service]:
-    """Serve with state and outputs below `folder`; `settings` are further CROSSFADE_ variables."""
+def serving(
+    folder: Path,
+    roots: Mapping[str, Path],
+    *,
+    threads: int = 0,
+    destinations: Mapping[str, Path] = MappingProxyType({}),
+    **settings: str,
+) -> Iterator[Service]:
+    """Serve with state and outputs below `folder`, and further destinations; `settings` are CROSSFADE_ variables."""
     command = [CLI, "serve", "--json", "--port", "0", "--state-dir", folder / "state", "--threads", str(threads)]
-    command += ["--destination", f"outputs={folder / 'outputs'}"]
+    for name, place in {"outputs": folder / "outputs", **destinations}.items():
+        command += ["--destination", f"{name}={place}"]
     for name, root in roots.items():
         command += ["--root", f"{name}={root}"]
     environment = {**os.environ, **{f"CROSSFADE_{name.upper()}": value for name, value in settings.items()}}

@@ -10,8 +10,9 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric import ec
 from sqlalchemy import Engine
 
+from crossfade_core.approval import Decision
 from crossfade_core.errors import StoreUnavailable
-from crossfade_core.job import Job, JobId, JobState, Output, Phase, Unit, UnitId
+from crossfade_core.job import Approval, Job, JobId, JobState, Output, Phase, Unit, UnitId
 from crossfade_core.messages import PLAN, PUBLISH, UNIT
 from crossfade_core.ports import Clock, FileInfo, JobFilter, Source, Span
 from crossfade_core.provenance import Builder
@@ -89,9 +90,10 @@ class InterruptibleStore(SqlJobStore):
         files: Mapping[str, Mapping[str, Any]],
         *,
         statistics: Mapping[str, Any] | None = None,
+        inputs: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> None:
         self._check("publish_output")
-        super().publish_output(job_id, position, uri, files, statistics=statistics)
+        super().publish_output(job_id, position, uri, files, statistics=statistics, inputs=inputs)
 
     def complete_unit(self, unit_id: UnitId, fence: int, result: Mapping[str, Any]) -> int:
         self._check("complete_unit")
@@ -171,6 +173,16 @@ class Deployment:
         job = self.store.create_job(MergeSpec.model_validate(fields))
         self.queue.send(PLAN, job.id)
         return job
+
+    def require_approval(self) -> None:
+        """Configure the destination so, in every process from now on."""
+        places = {"outputs": LocalDestination(path=self.outputs, requires_approval=True)}
+        self.registries = Registries(self.settings.model_copy(update={"destinations": places}))
+
+    def decide(self, job: Job, position: int, approval: Approval, reason: str | None = "because", **more: Any) -> None:
+        """Decide about an output, as the API does."""
+        self.store.decide_output(job.id, position, Decision(approval, "reviewer", reason, **more))
+        self.queue.send(PUBLISH, job.id)
 
     def cancel(self, job_id: JobId) -> None:
         """Cancel a RUNNING job, as the API does."""

@@ -1,14 +1,25 @@
-"""Say which documents an output has: the card, the record of its lineage, and what is signed of both."""
+"""Say which documents an output has: for people, for others' tools, the record of its lineage, and what is signed."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from crossfade_core.bom import bom_json
 from crossfade_core.job import Output
 from crossfade_core.lineage import Lineage, lineage_json
-from crossfade_core.model_card import model_card
-from crossfade_core.own_files import CARD_FILE, LINEAGE_FILE, PROVENANCE_FILE, SIGNATURE_FILE
+from crossfade_core.mergekit_config import mergekit_config
+from crossfade_core.model_card import CardFacts, model_card
+from crossfade_core.own_files import (
+    BOM_FILE,
+    CARD_FILE,
+    LINEAGE_FILE,
+    MERGEKIT_FILE,
+    PLOT_FILE,
+    PROVENANCE_FILE,
+    SIGNATURE_FILE,
+)
 from crossfade_core.ports import JobStore, Signer
 from crossfade_core.provenance import PAYLOAD_TYPE, Builder, provenance_statement
+from crossfade_core.sweep_plot import SweepPoint, sweep_svg
 from crossfade_signing import dsse, model_bundle
 from crossfade_worker.kept_signatures import KeptSignatures
 
@@ -33,13 +44,20 @@ class Maker:
         return Maker(self.builder, self.signer and KeptSignatures(self.signer, store, output))
 
 
-def documents(maker: Maker) -> Sequence[Document]:
+def documents(maker: Maker, sweep: Sequence[SweepPoint]) -> Sequence[Document]:
     """Return every document of an output, in the order in which each tells of those before it.
 
     The last two are there only where there is a key; making them raises SigningFailed where it cannot be used.
     """
-    unsigned: list[Document] = [(CARD_FILE, _card), (LINEAGE_FILE, lineage_json)]
     signer = maker.signer
+    facts = CardFacts(sweep, None if signer is None else signer.key_id)
+    unsigned: list[Document] = [
+        (CARD_FILE, lambda lineage: model_card(lineage, facts)),
+        (PLOT_FILE, lambda lineage: sweep_svg(sweep, lineage.lam)),
+        (BOM_FILE, lambda lineage: bom_json(lineage, lineage.outputs)),
+        (MERGEKIT_FILE, mergekit_config),
+        (LINEAGE_FILE, lineage_json),
+    ]
     if signer is None:
         return unsigned
 
@@ -50,7 +68,3 @@ def documents(maker: Maker) -> Sequence[Document]:
         return model_bundle.sign({name: about["sha256"] for name, about in lineage.outputs.items()}, signer)
 
     return [*unsigned, (PROVENANCE_FILE, provenance), (SIGNATURE_FILE, signature)]
-
-
-def _card(lineage: Lineage) -> bytes:
-    return model_card(lineage.spec, lineage.lam, lineage.job_id, sources=lineage.sources, statistics=lineage.statistics)

@@ -28,11 +28,13 @@ class StagedOutput:
         name: Below its destination.
         files: Size and digest of every file, shards and lineage included.
         statistics: What its λ really did, as JSON: the figures and `warnings`.
+        inputs: Of every source, by role, its pinned `uri` and the `files` that were read.
     """
 
     name: str
     files: dict[str, dict[str, Any]]
     statistics: dict[str, Any]
+    inputs: dict[str, dict[str, Any]]
 
     def commit(self, sink: Sink) -> str:
         """Publish it; return its URI.
@@ -73,10 +75,11 @@ def stage_output_files(
     if facts.plan.index is not None:
         files[INDEX_FILE] = _write(sink, name, INDEX_FILE, facts.plan.index)
     lineage = _lineage(facts, position, inputs)
-    for file, make in documents(maker):
+    for file, make in documents(maker, facts.sweep):
         files[file] = _write(sink, name, file, make(replace(lineage, outputs=files)))
     told = {key: value for key, value in lineage.statistics.items() if key != "tensors"}
-    return StagedOutput(name, files, told)
+    sides = {str(role): {"uri": uri, "files": inputs[role]} for role, uri in facts.plan.sources.items()}
+    return StagedOutput(name, files, told, sides)
 
 
 def _lineage(facts: SweepFacts, position: int, inputs: Mapping[Role, FileFacts]) -> Lineage:
@@ -99,6 +102,7 @@ def _lineage(facts: SweepFacts, position: int, inputs: Mapping[Role, FileFacts])
         statistics=facts.told(position),
         outputs={},
         software=facts.software,
+        licences=plan.licences,
         signatures={role: signed.as_told() for role, signed in signatures.items()},
     )
 

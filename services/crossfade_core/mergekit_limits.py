@@ -6,6 +6,7 @@ from typing import Any, Final
 from crossfade_core.adapter import ADAPTER_CONFIG
 from crossfade_core.lineage import Lineage, formula
 from crossfade_core.mergekit_weights import MAX_TENSORS, Weight
+from crossfade_core.name_patterns import NamePatterns
 from crossfade_core.source_ref import LocalRef, S3Ref, parse_source
 from crossfade_core.vocabulary import TOKENIZER_FILES
 from crossfade_core.yaml_text import text
@@ -54,19 +55,21 @@ def _numbers(lineage: Lineage) -> Iterator[str]:
         counts = ", ".join(f"{count} {dtype}" for dtype, count in dtypes.items())
         yield f"tensors of several dtypes ({counts}): mergekit writes all in one"
     if is_adapter(lineage):
-        yield "the adapter is merged in the model's own dtype unless mergekit is run with --lora-merge-dtype float32"
+        yield "mergekit merges the adapter first: give it --lora-merge-dtype float32 and --lora-merge-cache FOLDER"
 
 
 def _tensors(lineage: Lineage) -> Iterator[str]:
     kinds: dict[str, list[str]] = {}
+    skip = NamePatterns(lineage.spec.skip)
     for row in lineage.exceptions:
-        kinds.setdefault(row["action"], []).append(row["tensor"])
+        if not skip.matching(row["tensor"]):  # those have weight 0
+            kinds.setdefault(row["action"], []).append(row["tensor"])
     meanings: dict[str, str] = {
         "interpolate": "whose longer parent alone has some rows, which are copied; mergekit refuses unlike shapes",
-        "copy_base": "copied from the base",
         "copy_instruct": "copied from the instruct",
     }
-    if not is_adapter(lineage):
+    if not is_adapter(lineage):  # what an adapter does not touch differs from the base by nothing
+        meanings["copy_base"] = "copied from the base"
         meanings["absorb"] = "read into other tensors (scales of fp8 codes, for one), and not written"
     for action, meaning in meanings.items():
         if action in kinds:

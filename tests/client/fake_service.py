@@ -250,10 +250,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._page()
         elif path == f"/v1/merges/{JOB_ID}/events":
             self._stream()
-        elif path == "/v1/keys" and method == "POST":
-            self._send(201, {**KEY, **body, "secret": SECRET})
         elif path == "/v1/keys":
-            self._send(200, {"items": [KEY]})
+            self._send(*((201, {**KEY, **body, "secret": SECRET}) if method == "POST" else (200, {"items": [KEY]})))
         elif (method, path) == ("DELETE", "/v1/keys/release"):
             self._send(200, {**KEY, "revoked_at": "2026-11-21T00:00:00Z"})
         elif (method, path) == ("GET", f"/v1/merges/{JOB_ID}"):

@@ -159,6 +159,20 @@ def test_what_it_cannot_express_is_said_in_a_comment(facts, said):
     assert yaml.safe_load(mergekit_config(facts))["merge_method"] == "task_arithmetic"
 
 
+@pytest.mark.parametrize(
+    "facts",
+    [
+        lineage(spec(instruct=CHAIN), exceptions=[{"tensor": NAMES[0], "action": "copy_base", "reason": "skipped"}]),
+        lineage(
+            inputs={"instruct": {"adapter_config.json": digest("a")}},
+            exceptions=[{"tensor": "norm", "action": "copy_base", "reason": "not touched by the adapter"}],
+        ),
+    ],
+)
+def test_tensor_that_differs_from_the_base_by_nothing_is_not_said_to_be_left_out(facts):
+    assert "copied" not in comments(facts)
+
+
 def test_nothing_is_said_to_be_missing_where_nothing_is():
     assert "cannot say" not in comments(lineage(spec(**ON_THE_HUB, tokenizer_from="base"), sources=PINNED))
 

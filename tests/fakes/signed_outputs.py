@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from crossfade_core.in_toto import PAYLOAD_TYPE
 from crossfade_core.lineage import Lineage, lineage_json
 from crossfade_core.own_files import CARD_FILE, LINEAGE_FILE, PROVENANCE_FILE, SIGNATURE_FILE
 from crossfade_core.ports import Signer
-from crossfade_core.provenance import PAYLOAD_TYPE, Builder, provenance_statement
+from crossfade_core.provenance import Builder, provenance_statement
 from crossfade_core.spec import MergeSpec, spec_digest
 from crossfade_signing import dsse, model_bundle
 

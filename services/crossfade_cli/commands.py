@@ -275,7 +275,7 @@ def verify(
     """Check an output's files, documents and signatures, without a service; exit 1 when anything is wrong."""
     from crossfade_cli import verify as verifying
 
-    verifying.verify(uri, [file.absolute() for file in key or ()], as_json=as_json)
+    raise typer.Exit(verifying.verify(uri, [file.absolute() for file in key or ()], as_json=as_json))
 
 
 def inspect(

@@ -5,7 +5,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
-import typer
 from rich.text import Text
 
 from crossfade_cli.json_process import JsonProcess
@@ -20,17 +19,19 @@ _REMOTE: Final = {"hf://": "huggingface_hub", "s3://": "boto3"}
 _RESULTS: Final = {"ok": "ok", "failed": "FAILED", "told": "note", "not_checked": "not checked"}
 
 
-def verify(uri: str, keys: Sequence[Path], *, as_json: bool) -> None:
-    """Verify an output, show the progress, and print what was checked and what came of it.
+def verify(uri: str, keys: Sequence[Path], *, as_json: bool) -> int:
+    """Verify an output, show the progress, print what was checked and what came of it; return the exit status.
 
     Args:
         uri: As a job shows it, or the path of a folder.
         keys: Files with the public keys of those who may have signed it; none where signatures are not checked.
         as_json: Whether to print one JSON document and nothing else.
 
+    Returns:
+        0 where nothing failed, else 1.
+
     Raises:
         CrossfadeError: It is not there, cannot be read, or is no output; or a key is none.
-        Exit: With status 1, where a check failed.
     """
     library = _REMOTE.get(uri[:5])
     if library is not None and find_spec(library) is None:
@@ -50,8 +51,7 @@ def verify(uri: str, keys: Sequence[Path], *, as_json: bool) -> None:
         print_json(result)
     else:
         _print_report(result)
-    if not result["verified"]:
-        raise typer.Exit(1)
+    return 0 if result["verified"] else 1
 
 
 def _print_report(result: Mapping[str, Any]) -> None:

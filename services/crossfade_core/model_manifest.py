@@ -12,12 +12,9 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeGuard
 
 from crossfade_core.errors import SignatureMalformed, SignatureUnsupported
+from crossfade_core.in_toto import STATEMENT_TYPE
 from crossfade_core.untrusted_json import shown
 
-STATEMENT_TYPE: Final = "https://in-toto.io/Statement/v1"
-"""Source: https://github.com/in-toto/attestation/blob/main/spec/v1/statement.md."""
-PAYLOAD_TYPE: Final = "application/vnd.in-toto+json"
-"""Of the envelopes around statements (https://github.com/in-toto/attestation/blob/main/spec/v1/envelope.md)."""
 SIGNATURE_PREDICATE: Final = "https://model_signing/signature/v1.0"
 
 _METHOD: Final = "files"

@@ -10,13 +10,12 @@ from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import quote
 
+from crossfade_core.in_toto import STATEMENT_TYPE
 from crossfade_core.lineage import Lineage
 from crossfade_core.own_files import UNSIGNED
 from crossfade_core.source_ref import HubRef, parse_source
 from crossfade_core.spec import canonical_json
 
-STATEMENT_TYPE: Final = "https://in-toto.io/Statement/v1"
-PAYLOAD_TYPE: Final = "application/vnd.in-toto+json"
 PREDICATE_TYPE: Final = "https://slsa.dev/provenance/v1"
 BUILD_TYPE_PATH: Final = "/build-types/merge/1"
 BUILDER_PATH: Final = "/builders/control"

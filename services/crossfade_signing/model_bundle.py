@@ -15,7 +15,8 @@ from typing import Final
 import rfc8785
 
 from crossfade_core.errors import SignatureMalformed
-from crossfade_core.model_manifest import PAYLOAD_TYPE, Manifest, manifest_statement, read_manifest
+from crossfade_core.in_toto import PAYLOAD_TYPE
+from crossfade_core.model_manifest import Manifest, manifest_statement, read_manifest
 from crossfade_core.own_files import SIGNATURE_FILE, UNSIGNED
 from crossfade_core.ports import Signer
 from crossfade_core.untrusted_json import load_object, shown

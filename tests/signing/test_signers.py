@@ -6,7 +6,6 @@ import sys
 import textwrap
 import time
 
-import psutil
 import pytest
 from pydantic import ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -16,6 +15,7 @@ from crossfade_signing.command_signer import CommandSigner
 from crossfade_signing.settings import SigningSettings
 from crossfade_signing.signers import KeySigner, open_signer
 from crossfade_stores.settings import describe_invalid
+from tests.cli.children import is_running, wait_for
 
 SIGN = """
     import base64, sys
@@ -120,18 +120,13 @@ def test_signature_by_another_key_is_not_used(pair, new_pair):
 
 
 def test_command_that_hangs_ends_with_all_it_started(pair, tmp_path):
-    script = f"""
-        import os, subprocess, sys, time
-        child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
-        open({str(tmp_path / "pid")!r}, "w").write(str(child.pid))
-        time.sleep(600)
-    """
+    hangs = ("sh", "-c", f"sleep 600 & echo $! > {tmp_path}/pid; sleep 600")
     started = time.monotonic()
     with pytest.raises(SigningFailed, match="gave no signature within 2 s"):
-        CommandSigner(python(script), pair.public, 2).sign(b"data")
+        CommandSigner(hangs, pair.public, 2).sign(b"data")
     assert time.monotonic() - started < 30
     child = int((tmp_path / "pid").read_text())
-    assert not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE
+    wait_for(lambda: not is_running(child))
 
 
 def test_command_sees_none_of_our_variables_and_all_others(pair, monkeypatch):

@@ -11,9 +11,10 @@ from securesystemslib.dsse import Envelope
 from securesystemslib.signer import SSlibKey
 
 from crossfade_core.errors import SigningFailed, StoreUnavailable
+from crossfade_core.in_toto import PAYLOAD_TYPE
 from crossfade_core.job import JobState, OutputState
 from crossfade_core.own_files import CARD_FILE, LINEAGE_FILE, PROVENANCE_FILE, SIGNATURE_FILE
-from crossfade_core.provenance import PAYLOAD_TYPE, Builder
+from crossfade_core.provenance import Builder
 from crossfade_signing.signers import KeySigner
 from crossfade_worker.documents import Maker
 from tests.worker.deployment import facts_of

@@ -135,6 +135,6 @@ class FileChecks:
                 self._report.told("files", name, "is not there; it may be removed, as it may be edited")
             else:
                 tellers = " and ".join(self._claims[name].sha256)
-                self._report.failed("files", name, f"is missing: {tellers} tells of it; get it again")
+                self._report.failed("files", name, f"is missing, and {tellers} tell of it; get it again")
         for name in sorted(extra):
             self._report.failed("files", name, "is extra: no document of the output tells of it; remove it")

@@ -225,6 +225,14 @@ def test_unsigned_output_passes_unless_a_key_is_given(crossfade: Crossfade, veri
     )
 
 
+def test_edited_lambda_is_named_where_nobody_has_signed_it(crossfade: Crossfade, tmp_path):
+    output = write_signed_output(tmp_path / "output", None)
+    change_lineage(output, **{"lambda": 0.75})
+    ended = crossfade("verify", str(output))
+    assert ended.returncode == 1
+    assert "λ = 0.75 of 'tuned-pad-0.5'" in " ".join(ended.stdout.split())
+
+
 def test_provenance_of_another_output_is_named(verified, output, tmp_path, key):
     other = write_signed_output(tmp_path / "other", key.signer, {**FILES, CONFIG: b"{}"}, lam=0.25)
     shutil.copy(other / PROVENANCE_FILE, output)

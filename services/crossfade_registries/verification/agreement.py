@@ -39,8 +39,8 @@ def _check_lambda(documents: Documents, report: Report) -> None:
         report.failed(
             "lambda",
             LINEAGE_FILE,
-            f"says λ = {lineage.lam!r} of {lineage.output.name!r:.200}, and its own spec calls that λ {called!r:.200}: it "
-            "was edited",
+            f"says λ = {lineage.lam!r} of {lineage.output.name!r:.200}, and its own spec calls that λ "
+            f"{called!r:.200}: it was edited",
         )
     if provenance is None:
         return

@@ -40,6 +40,7 @@ format: $(VENV)/.dev ## Format and fix what can be fixed
 
 docs: $(VENV)/.dev ## Write the pages of docs that are made of the code
 	$(BIN)/python -m infra.docs.errors_page
+	$(BIN)/python -m infra.docs.build_type_page
 
 api-without-torch: ## Prove in a fresh environment that the API needs no torch
 	bash infra/ci/api_without_torch.sh
@@ -49,6 +50,7 @@ client-alone: $(VENV)/.dev system-packages ## Prove in a fresh environment that 
 
 bench: $(VENV)/.dev system-packages ## Measure a sweep against cp, openssl, a plain loop and mergekit; the API (20 min, 30 GB)
 	@PYTHON=$(PYTHON) bash tests/bench/install_peer.sh
+	$(BIN)/python -m tests.bench.same_merge
 	$(BIN)/python -m tests.bench.sweep_bench $(BENCH)
 	$(BIN)/python -m tests.bench.api_bench
 

@@ -15,7 +15,19 @@ from crossfade_api.limits import BodyLimit
 from crossfade_api.openapi import correct_openapi
 from crossfade_api.problems import install_problems
 from crossfade_api.rate_limits import RateLimit
-from crossfade_api.routes import audit, events, health, keys, lineage, merges, plans, problems, webhooks
+from crossfade_api.routes import (
+    approvals,
+    audit,
+    events,
+    formats,
+    health,
+    keys,
+    lineage,
+    merges,
+    plans,
+    problems,
+    webhooks,
+)
 from crossfade_api.settings import ApiSettings
 from crossfade_api.webhook_secrets import WebhookSecrets
 from crossfade_registries.config import Registries
@@ -38,6 +50,7 @@ One job reads both once and publishes one checkpoint for every λ. Errors are pr
 """
 TAGS: Final = [
     {"name": "merges", "description": "Jobs: submit, show, list, cancel, retry."},
+    {"name": "approvals", "description": "Decide about outputs."},
     {"name": "plans", "description": "What a submission would do, and whether it would be accepted."},
     {"name": "events", "description": "A job's log, as a list or as server-sent events."},
     {"name": "lineage", "description": "What a file is, what it was made of, what was made of it."},
@@ -45,6 +58,7 @@ TAGS: Final = [
     {"name": "keys", "description": "Who may call; for administrators."},
     {"name": "audit", "description": "Who did what; for administrators."},
     {"name": "problems", "description": "What each error means and what to do; no key."},
+    {"name": "formats", "description": "What the files of outputs mean; no key."},
     {"name": "health", "description": "For probes; no key."},
 ]
 
@@ -72,7 +86,9 @@ def open_adapters(settings: ApiSettings) -> Iterator[Adapters]:
             open_source=registries.open_source,
             open_sink=registries.open_sink,
             check_user=registries.check_user,
+            requires_approval=registries.requires_approval,
             header_cache=HeaderCache(settings.header_cache_bytes),
+            trust=registries.trust,
             clock=clock,
         )
 
@@ -105,11 +121,12 @@ def create_app(settings: ApiSettings | None = None, opener: AdapterOpener = open
         lifespan=lifespan,
     )
     app.state.stopping = threading.Event()
-    app.include_router(merges.router, dependencies=[Security(bearer_scheme)])
-    app.include_router(lineage.router, dependencies=[Security(bearer_scheme)])
+    for jobs in (merges.router, approvals.router, lineage.router):
+        app.include_router(jobs, dependencies=[Security(bearer_scheme)])
     for guarded in (plans.router, events.streams, events.router, webhooks.router, keys.router, audit.router):
         app.include_router(guarded, dependencies=[Security(bearer_scheme)])
     app.include_router(problems.router)
+    app.include_router(formats.router)
     app.include_router(health.router)
     app.add_middleware(BodyLimit)
     app.add_middleware(RateLimit, per_minute=settings.requests_per_minute, clock=lambda: app.state.adapters.clock)

@@ -20,7 +20,9 @@ from crossfade_core import keys
 from crossfade_core.errors import CrossfadeError, ScopeMissing
 from crossfade_core.keys import LOCAL, OPERATOR, Caller
 
-OPEN_PATHS: Final = re.compile(r"/(healthz|readyz|openapi\.json|docs|problems(/[^/]+)?)")
+OPEN_PATHS: Final = re.compile(
+    r"/(healthz|readyz|openapi\.json|docs|problems(/[^/]+)?|schemas/.+|build-types/.+|builders/.+)"
+)
 """What needs no key. Everything else does, also paths that do not exist: a new route is closed until listed here."""
 
 bearer_scheme = HTTPBearer(
@@ -114,6 +116,7 @@ def may(scope: keys.Scope) -> Callable[[Request], Awaitable[Caller]]:
 Reader = Annotated[Caller, Depends(may(keys.Scope.READ))]
 Submitter = Annotated[Caller, Depends(may(keys.Scope.SUBMIT))]
 Canceller = Annotated[Caller, Depends(may(keys.Scope.CANCEL))]
+Approver = Annotated[Caller, Depends(may(keys.Scope.APPROVE))]
 Administrator = Annotated[Caller, Depends(may(keys.Scope.ADMIN))]
 
 

@@ -20,6 +20,7 @@ from crossfade_core.ports import Clock, JobStore, OpenSink, OpenSource, TaskQueu
 from crossfade_core.spec import MergeSpec
 from crossfade_core.webhook_store import WebhookStore
 from crossfade_registries.header_cache import HeaderCache
+from crossfade_registries.source_signatures import SourceTrust
 
 JOB_ID_PATTERN: Final = r"^[A-Za-z0-9_-]{1,64}$"
 
@@ -35,7 +36,7 @@ class ReachableQueue(TaskQueue, Protocol):
 
 @dataclass(frozen=True)
 class Adapters:
-    """Everything outside the process that the API speaks to; `check_user` is `Registries.check_user`."""
+    """Everything outside the process that the API speaks to; `check_user` and `requires_approval` are `Registries`'."""
 
     store: JobStore
     keys: KnownKeys
@@ -47,7 +48,9 @@ class Adapters:
     open_source: OpenSource
     open_sink: OpenSink
     check_user: Callable[[str, str], None]
+    requires_approval: Callable[[str], bool]
     header_cache: HeaderCache
+    trust: SourceTrust
     clock: Clock
 
     def check_caller(self, caller: Caller, spec: MergeSpec) -> None:

@@ -15,12 +15,16 @@ class _Link(NamedTuple):
 
 
 _JOB: Final = ("get_merge", "list_merge_events", "cancel_merge", "retry_merge")
+_OUTPUT: Final = ("approve_output", "reject_output")
+_FIRST_OUTPUT: Final = {"job_id": _ID, "position": "$response.body#/outputs/0/position"}
 _WEBHOOK: Final = ("get_webhook", "rotate_webhook", "test_webhook", "list_deliveries", "delete_webhook")
 _SAME_WEBHOOK: Final = {"webhook_id": "$request.path.webhook_id"}
 _LINKS: Final = (
     _Link("submit_merge", "200", _JOB, {"job_id": _ID}),
     _Link("submit_merge", "202", _JOB, {"job_id": _ID}),
     _Link("get_merge", "200", _JOB[1:], {"job_id": _ID}),
+    _Link("get_merge", "200", _OUTPUT, _FIRST_OUTPUT),
+    _Link("approve_output", "200", _OUTPUT, _FIRST_OUTPUT),
     _Link("cancel_merge", "202", _JOB, {"job_id": _ID}),
     _Link("retry_merge", "202", _JOB, {"job_id": _ID}),
     _Link("create_webhook", "201", _WEBHOOK, {"webhook_id": _ID}),

@@ -65,6 +65,9 @@ class PlanReport(PlanView):
     )
     exception_count: int = Field(description="All of them.")
     outputs: list[PlannedOutputView] = Field(description="One for each λ, in the order of the spec.")
+    requires_approval: bool = Field(
+        description="Whether the destination keeps outputs STAGED, seen by nobody, until they are approved."
+    )
     write_bytes: int = Field(description="Shards of all λ together.")
     scratch_bytes: int | None = Field(
         description="Needed on the workers' local scratch; 0 where nothing passes through it, null where the "
@@ -93,6 +96,7 @@ class PlanReport(PlanView):
                     {"lam": lam, "name": name}
                     for lam, name in zip(spec.lambdas, spec.output_names("{job}"), strict=True)
                 ],
+                "requires_approval": found.requires_approval,
                 "write_bytes": write_bytes,
                 "scratch_bytes": found.scratch_bytes,
                 "estimate": EstimateView.of(write_bytes, found.measured),

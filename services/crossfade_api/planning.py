@@ -31,6 +31,7 @@ class DryRun:
         sourced: Its plan; of no use where an obstacle is PlanRefused.
         job: The one that would answer it, since it makes, or has made, the same.
         obstacles: All that would be refused, in the order in which a submission looks.
+        requires_approval: Whether outputs wait at the destination until they are approved.
         scratch_bytes: What its units need on the workers' scratch; None where the destination cannot be opened.
         measured: By jobs before it.
     """
@@ -39,6 +40,7 @@ class DryRun:
     sourced: SourcedPlan
     job: Job | None
     obstacles: tuple[CrossfadeError, ...]
+    requires_approval: bool
     scratch_bytes: int | None
     measured: Throughput | None
 
@@ -53,7 +55,7 @@ def dry_run(spec: MergeSpec, caller: Caller, adapters: Adapters) -> DryRun:
         StoreUnavailable: The database is away.
     """
     adapters.check_caller(caller, spec)  # as a submission does, before anything is looked at
-    sourced = draft_plan(spec, adapters.open_source, adapters.header_cache)
+    sourced = draft_plan(spec, adapters.open_source, adapters.header_cache, adapters.trust)
     sink, obstacles = _open_sink(spec, adapters)
     refused = sourced.plan.refusal(MAX_NAMED_REFUSALS)
     if refused is not None:
@@ -67,7 +69,15 @@ def dry_run(spec: MergeSpec, caller: Caller, adapters: Adapters) -> DryRun:
     if twin is None:
         obstacles += _limits(caller, adapters)
     measured = adapters.store.throughput(spec.destination)
-    return DryRun(spec, sourced, job=twin, obstacles=tuple(obstacles), scratch_bytes=scratch_bytes, measured=measured)
+    return DryRun(
+        spec,
+        sourced,
+        job=twin,
+        obstacles=tuple(obstacles),
+        requires_approval=adapters.requires_approval(spec.destination),
+        scratch_bytes=scratch_bytes,
+        measured=measured,
+    )
 
 
 def _open_sink(spec: MergeSpec, adapters: Adapters) -> tuple[Sink | None, list[CrossfadeError]]:

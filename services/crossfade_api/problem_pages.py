@@ -25,6 +25,7 @@ COMMAND_LINE: Final[frozenset[Kind]] = frozenset(
         errors.WaitTimedOut,
         errors.WebhookUnverified,
         errors.SecretMalformed,
+        errors.KeyMalformed,
     }
 )
 """What only a command, the client, or a worker that does not start raises: no answer and no job's record holds them."""

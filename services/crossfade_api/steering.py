@@ -1,4 +1,4 @@
-"""Retry and cancel jobs, in terms of the ports; no HTTP here."""
+"""Retry and cancel jobs, decide about their outputs, in terms of the ports; no HTTP here."""
 
 import uuid
 from typing import Final
@@ -6,8 +6,9 @@ from typing import Final
 import structlog
 
 from crossfade_api.dependencies import Adapters
+from crossfade_core.approval import Decision
 from crossfade_core.errors import IllegalTransition
-from crossfade_core.job import Job, JobState, Phase, state_on_cancel
+from crossfade_core.job import Job, JobState, OutputState, Phase, state_on_cancel
 from crossfade_core.keys import Caller
 from crossfade_core.messages import PLAN, PUBLISH
 
@@ -67,4 +68,23 @@ def cancel_job(job: Job, caller: Caller, adapters: Adapters) -> Job:
         if moved.state is JobState.CANCELLING or is_staged:
             adapters.send(PUBLISH, job.id)
         return moved
+    return job
+
+
+def decide_output(job: Job, position: int, decision: Decision, caller: Caller, adapters: Adapters) -> Job:
+    """Note a decision about an output; one that was STAGED for it is published, or put away, by a worker.
+
+    Raises:
+        DestinationNotAllowed: The caller may not publish where the job publishes.
+        OutputNotFound: The job has no such output.
+        IllegalTransition: There is nothing to decide about.
+        LineageDiffers: The decision is about another content.
+        StoreUnavailable: The database is away.
+    """
+    adapters.check_caller(caller, job.spec)
+    output = adapters.store.decide_output(job.id, position, decision)
+    log.info("output.decided", job_id=job.id, position=position, approval=output.approval.value)
+    job = adapters.store.get_job(job.id)
+    if job.state is JobState.RUNNING and output.state is not OutputState.PUBLISHED:
+        adapters.send(PUBLISH, job.id)
     return job

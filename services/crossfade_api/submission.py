@@ -77,7 +77,7 @@ def submit_job(
         StoreUnavailable: The database is away; nothing was stored.
     """
     adapters.check_caller(caller, spec)
-    sourced = plan_spec(spec, adapters.open_source, adapters.header_cache)
+    sourced = plan_spec(spec, adapters.open_source, adapters.header_cache, adapters.trust)
     digest = merge_digest(spec, sourced)
     twin = standing_job(spec, digest, adapters)
     if twin is not None:

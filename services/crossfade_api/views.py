@@ -7,7 +7,7 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, SkipValidation
 
 from crossfade_core.errors import Blame
-from crossfade_core.job import Job, JobState, Output, OutputState, OutputSummary, Phase, Progress
+from crossfade_core.job import Approval, Job, JobState, Output, OutputState, OutputSummary, Phase, Progress
 from crossfade_core.spec import MergeSpec, Statistics
 
 
@@ -110,9 +110,11 @@ class FiguresView(View):
 class OutputSummaryView(View):
     """The checkpoint of one λ as a list shows it."""
 
+    position: int = Field(description="Its place in the spec's λ list, from 0 on; how paths name it.", examples=[0])
     lam: float = Field(serialization_alias="lambda", examples=[0.5])
     name: str = Field(description="Its place below the destination.", examples=["instruct-pad-0.5"])
-    state: OutputState
+    state: OutputState = Field(description="STAGED waits, whole and seen by nobody, for approval.")
+    approval: Approval = Field(description="What was decided about it, apart from its state.")
     uri: str | None = Field(description="Where it was published.")
     ended_at: datetime | None = Field(description="When it was published, or failed, or was cancelled.")
 
@@ -120,9 +122,13 @@ class OutputSummaryView(View):
 class OutputView(OutputSummaryView):
     """The checkpoint of one λ."""
 
-    size_bytes: int | None = Field(description="All its files together, once published.")
+    approval_reason: str | None = Field(description="Why it was so decided, in the words of who did.")
+    decided_by: str | None = Field(description="The name of the key.", examples=["reviewer"])
+    decided_at: datetime | None
+    staged_at: datetime | None = Field(description="Since when it waits, or waited, for approval.")
+    size_bytes: int | None = Field(description="All its files together, once staged or published.")
     files: list[FileView]
-    figures: FiguresView | None = Field(description="What its λ really did, once published.")
+    figures: FiguresView | None = Field(description="What its λ really did, once staged or published.")
     warnings: list[str] = Field(description="What to know before trusting it, with the cures.")
     error: ErrorView | None
 
@@ -133,9 +139,15 @@ class OutputView(OutputSummaryView):
         size_bytes = sum(facts["size_bytes"] for facts in output.files.values())
         return cls.model_validate(  # in one call: a page of jobs has a thousand files
             {
+                "position": output.position,
                 "lam": output.lam,
                 "name": output.name,
                 "state": output.state,
+                "approval": output.approval,
+                "approval_reason": output.approval_reason,
+                "decided_by": output.decided_by,
+                "decided_at": output.decided_at,
+                "staged_at": output.staged_at,
                 "ended_at": output.ended_at,
                 "uri": output.uri,
                 "size_bytes": size_bytes if output.files else None,
@@ -188,6 +200,9 @@ class JobView(_JobFacts):
     merging_at: datetime | None = Field(description="When its plan was stored and merging began.")
     cancel_requested_at: datetime | None
     deadline_at: datetime | None = Field(description="When it fails unless it has ended; null without a deadline.")
+    requires_approval: bool = Field(
+        description="Whether its destination, as it is configured now, keeps outputs STAGED until they are approved."
+    )
     reused: bool = Field(description="In the answer to a submission: an earlier job makes, or has made, the same.")
     staged_until: datetime | None = Field(
         description="Of a job that failed: before that a retry keeps the units that are done; afterwards, and where it "
@@ -198,7 +213,14 @@ class JobView(_JobFacts):
 
     @classmethod
     def of(
-        cls, job: Job, outputs: Sequence[Output], progress: Progress, now: datetime, *, is_reused: bool = False
+        cls,
+        job: Job,
+        outputs: Sequence[Output],
+        progress: Progress,
+        now: datetime,
+        *,
+        is_reused: bool = False,
+        requires_approval: bool = False,
     ) -> Self:
         """Show a job with its outputs as they stand at `now`."""
         return cls(
@@ -215,6 +237,7 @@ class JobView(_JobFacts):
             finished_at=job.finished_at,
             deadline_at=job.deadline_at,
             submitted_by=job.submitted_by,
+            requires_approval=requires_approval,
             reused=is_reused,
             staged_until=job.staged_until,
             progress=ProgressView.of(job, progress, now),
@@ -245,7 +268,15 @@ class JobSummaryView(_JobFacts):
             submitted_by=job.submitted_by,
             progress=ProgressView.of(job, progress, now),
             outputs=[
-                OutputSummaryView(lam=each.lam, name=each.name, state=each.state, uri=each.uri, ended_at=each.ended_at)
+                OutputSummaryView(
+                    position=each.position,
+                    lam=each.lam,
+                    name=each.name,
+                    state=each.state,
+                    approval=each.approval,
+                    uri=each.uri,
+                    ended_at=each.ended_at,
+                )
                 for each in outputs
             ],
             error=_error(job.error),

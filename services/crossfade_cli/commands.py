@@ -12,6 +12,8 @@ import typer
 from crossfade_cli.options import (
     DEFAULT_URL,
     AllowExtrapolation,
+    Device,
+    DeviceOption,
     JobIdArgument,
     Json,
     Lambdas,
@@ -227,6 +229,55 @@ def fetch(
     )
 
 
+def rebuild(  # noqa: PLR0913, PLR0917 (to typer an option is an argument)
+    uri: Annotated[str, typer.Argument(metavar="URI", help="The output: as the job shows it, or its folder here.")],
+    is_checked: Annotated[
+        bool, typer.Option("--check", help="Hold every byte against the published one; nothing is written.")
+    ] = False,
+    root: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=DIR", help="Where inputs called local://NAME/… lie here.")
+    ] = None,
+    source: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ROLE=PLACE", help=f"Another copy of an input, base, instruct or reference: {_PLACES}."),
+    ] = None,
+    lineage_sha256: Annotated[
+        str | None, typer.Option(metavar="HEX", help="What lineage.json must be, as the job shows it.")
+    ] = None,
+    threads: Annotated[int, typer.Option(min=0, help="0 is two a core.")] = 0,
+    device: DeviceOption = Device.AUTO,
+    as_json: Json = False,
+) -> None:
+    """Make a published output again from the inputs its lineage pins; exit 1 unless it is the same, bit for bit."""
+    from crossfade_cli import rebuild as rebuilding
+
+    if not is_checked:
+        raise typer.BadParameter("is needed: a rebuild is compared and not kept", param_hint="--check")
+    request = {
+        "uri": uri,
+        "lineage_sha256": lineage_sha256,
+        "roots": {name: str(folder) for name, folder in _folders(root or [], "--root").items()},
+        "sources": {role: _place(place) for role, place in read_pairs(source or [], "--source").items()},
+        "threads": threads,
+        "device": device.value,
+    }
+    raise typer.Exit(rebuilding.rebuild(request, as_json=as_json))
+
+
+def verify(
+    uri: Annotated[str, typer.Argument(metavar="URI", help="An output as the job shows it, or a folder's path.")],
+    key: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="PUB", help="Who may have signed it: a public key, PEM; several times for several."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Check an output's files, documents and signatures, without a service; exit 1 when anything is wrong."""
+    from crossfade_cli import verify as verifying
+
+    raise typer.Exit(verifying.verify(uri, [file.absolute() for file in key or ()], as_json=as_json))
+
+
 def inspect(
     paths: Annotated[list[Path], typer.Argument(metavar="PATH", help="An output's folder, or a folder of outputs.")],
     tensors: Annotated[int, typer.Option(min=0, metavar="N", help="List the N tensors that stray most.")] = 0,
@@ -238,12 +289,29 @@ def inspect(
     inspect_output.inspect(paths, tensor_count=tensors, as_json=as_json)
 
 
-def watch(job_id: JobIdArgument, url: Url = DEFAULT_URL, as_json: Json = False) -> None:
-    """Follow a job to its end; exit 1 when it did not succeed."""
+def keygen(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Gets the private key; FILE.pub the public one.")],
+    as_json: Json = False,
+) -> None:
+    """Make a key pair that signs outputs: EC P-256, PEM."""
+    from crossfade_cli import keygen as making
+
+    making.keygen(Path(os.path.normpath(file.absolute())), as_json=as_json)
+
+
+def watch(
+    job_id: JobIdArgument,
+    until_staged: Annotated[
+        bool, typer.Option("--until-staged", help="End, with 0, also where it waits for approval.")
+    ] = False,
+    url: Url = DEFAULT_URL,
+    as_json: Json = False,
+) -> None:
+    """Follow a job to its end, also while it waits for approval; exit 1 when it did not succeed."""
     from crossfade_cli import remote
 
     with connect(url) as client:
-        remote.watch(client, job_id, as_json=as_json)
+        remote.watch(client, job_id, until_staged=until_staged, as_json=as_json)
 
 
 def list_jobs(  # noqa: PLR0913, PLR0917 (to typer an option is an argument)
@@ -304,7 +372,9 @@ def create_key(  # noqa: PLR0913, PLR0917 (to typer an option is an argument)
     name: Annotated[str, typer.Argument(metavar="NAME", help="Who will carry it.")],
     scope: Annotated[
         list[str] | None,
-        typer.Option(help="read, submit, cancel or admin; several times for several. [default: read, submit, cancel]"),
+        typer.Option(
+            help="read, submit, cancel, approve or admin; several times for several. [default: read, submit, cancel]"
+        ),
     ] = None,
     max_jobs: Annotated[
         int | None, typer.Option(min=1, help="How many of its jobs may be unfinished at a time.")

@@ -1,5 +1,6 @@
 """`crossfade fetch`: a published output into a folder, by a process of the registries that speaks JSON lines."""
 
+import shlex
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from crossfade_cli.local import LocalProgress
 from crossfade_cli.printing import plain, print_json, print_line
 from crossfade_cli.progress import open_progress
 from crossfade_core.errors import ProgramMissing
+from crossfade_core.own_files import SIGNATURE_FILE
 
 _MODULE = "crossfade_registries.fetch"
 _REMOTE = {"hf://": "huggingface_hub", "s3://": "boto3"}
@@ -54,6 +56,9 @@ def _print_result(result: dict[str, Any]) -> None:
 
     for stray in result["strays"]:
         print_line(plain(f"left out: {stray} is there too, and lineage.json does not tell of it"))
-    count, size = len(result["files"]), decimal(result["size_bytes"])
-    print_line(plain(f"{count} files, {size}, each with the SHA-256 that lineage.json tells"))
+    held = [file for file in result["files"] if file["is_held"]]
+    size = decimal(sum(file["size_bytes"] for file in held))
+    print_line(plain(f"{len(held)} files, {size}, each with the SHA-256 that lineage.json tells"))
+    if any(file["name"] == SIGNATURE_FILE for file in result["files"]):
+        print_line(plain(f"signed; to see by whom: crossfade verify {shlex.quote(result['path'])} --key PUBLIC_KEY"))
     typer.echo(plain(result["path"]))

@@ -9,10 +9,11 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from crossfade_cli.lineage_view import Figures, LineageView, TensorFigures, find_outputs, read_lineage
+from crossfade_cli.lineage_view import find_outputs, read_lineage
 from crossfade_cli.plan_table import count_exceptions, print_exceptions
 from crossfade_cli.printing import plain, print_json
 from crossfade_cli.tables import new_table, stdout_console
+from crossfade_core.lineage_document import Figures, LineageDocument, TensorFigures
 
 _NOTHING = "–"
 _FIGURES = ("realised λ̂", "moved from base", "unchanged", "rounding error", "non-finite")
@@ -23,7 +24,7 @@ class InspectedOutput:
     """One output, where it lies and what its record says."""
 
     path: Path
-    lineage: LineageView
+    lineage: LineageDocument
 
     @property
     def name(self) -> str:

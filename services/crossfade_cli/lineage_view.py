@@ -2,104 +2,14 @@
 
 import os
 from pathlib import Path
-from typing import Annotated, Final
-
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from typing import Final
 
 from crossfade_core.errors import CheckpointError, NoCheckpoint, SourceNotFound, SourceUnavailable
-from crossfade_core.lineage import LINEAGE_SCHEMA
+from crossfade_core.lineage_document import MAX_LINEAGE_BYTES, LineageDocument, parse_lineage
 from crossfade_core.own_files import LINEAGE_FILE
-from crossfade_core.untrusted_json import load_object, shown
-
-MAX_LINEAGE_BYTES: Final = 200_000_000
-"""Some 200 bytes for each tensor; the largest models have 20 000."""
 
 _MOST_FOLDERS_DOWN: Final = 4
 """An output's name has at most four parts (`crossfade_core.spec.check_output_name`)."""
-
-_Count = Annotated[int, Field(ge=0)]
-_Counts = Annotated[list[_Count], Field(min_length=2, max_length=2)]
-
-
-def _encodable(words: str) -> str:
-    words.encode()  # a lone surrogate, which JSON can spell, is a ValueError here and not when it is printed
-    return words
-
-
-_Words = Annotated[str, AfterValidator(_encodable)]
-
-
-class _View(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore", strict=True, allow_inf_nan=False, populate_by_name=True)
-
-
-class Figures(_View):
-    """What λ did to an output or a tensor; see `crossfade_core.statistics.Figures`."""
-
-    requested: float
-    realised: float | None
-    relative_delta_norm: float | None
-    unchanged_share: float | None
-    rounding_error: float | None
-    base_non_finite: _Counts = [0, 0]
-    instruct_non_finite: _Counts = [0, 0]
-    overflowed: _Count = 0
-
-    @property
-    def stray(self) -> float | None:
-        """How far the realised strength lies from the requested one; None where there is none."""
-        return None if self.realised is None else abs(self.realised - self.requested)
-
-
-class TensorFigures(Figures):
-    """The figures of one tensor."""
-
-    tensor: _Words
-
-
-class StatisticsView(Figures):
-    """The figures of an output, of its tensors, and what it warns of."""
-
-    method: _Words
-    warnings: list[_Words]
-    tensors: list[TensorFigures]
-
-
-class ExceptionView(_View):
-    """A tensor that was not plainly interpolated."""
-
-    tensor: _Words
-    action: _Words
-    reason: _Words
-
-
-class PlanView(_View):
-    """What is read of the plan."""
-
-    exceptions: list[ExceptionView]
-
-
-class JobOfOutput(_View):
-    """The job that made an output."""
-
-    id: _Words
-
-
-class InputView(_View):
-    """One source."""
-
-    uri: _Words
-
-
-class LineageView(_View):
-    """What is read of one lineage record."""
-
-    formula: _Words
-    lam: float = Field(alias="lambda")
-    job: JobOfOutput
-    inputs: dict[_Words, InputView]
-    plan: PlanView
-    statistics: StatisticsView
 
 
 def find_outputs(folder: Path) -> list[Path]:
@@ -125,7 +35,7 @@ def find_outputs(folder: Path) -> list[Path]:
     return sorted(found)
 
 
-def read_lineage(output: Path) -> LineageView:
+def read_lineage(output: Path) -> LineageDocument:
     """Read the lineage record of an output.
 
     Raises:
@@ -133,20 +43,7 @@ def read_lineage(output: Path) -> LineageView:
         CheckpointError: It is too large, no JSON, of another schema, or lacks what that schema holds.
     """
     file = output / LINEAGE_FILE
-    document = load_object(_read(file), str(file), CheckpointError)
-    schema = document.get("schema")
-    if schema != LINEAGE_SCHEMA:
-        is_ours = isinstance(schema, str) and schema.startswith("crossfade.lineage/")
-        why = "another release of crossfade wrote it; merge again" if is_ours else "crossfade did not write it"
-        raise CheckpointError(
-            f"{file}: schema {LINEAGE_SCHEMA!r} expected, found {shown(schema)}: {why}", file=str(file)
-        )
-    try:
-        return LineageView.model_validate(document)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(map(str, first["loc"]))
-        raise CheckpointError(f"{file}: {shown(where)}: {first['msg']}; merge again", file=str(file)) from error
+    return parse_lineage(_read(file), str(file))
 
 
 def _read(file: Path) -> bytes:

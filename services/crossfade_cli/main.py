@@ -12,7 +12,7 @@ try:
 except ModuleNotFoundError:
     sys.exit("crossfade: the command line is not installed: pip install 'crossfade[cli]'")
 
-from crossfade_cli import audit, commands, lineage, webhook_commands
+from crossfade_cli import approval_commands, audit, commands, lineage, webhook_commands
 from crossfade_core.errors import CrossfadeError
 
 _SUBMIT = "crossfade submit local://models/base local://models/instruct"
@@ -37,6 +37,21 @@ _COMMANDS: dict[str, tuple[Callable[..., None], tuple[str, ...]]] = {
             f"crossfade fetch hf://acme/instruct-pad-0.5@{'0f6c5d1d' * 5} ./model --overwrite",
         ),
     ),
+    "rebuild": (
+        commands.rebuild,
+        (
+            "crossfade rebuild ./sweep/instruct-pad-0.5 --check",
+            "crossfade rebuild s3://models/sweeps/instruct-pad-0.5 --check --root models=/srv/models",
+            "crossfade rebuild ./model --check --source base=hf://acme/base@main --source instruct=./instruct",
+        ),
+    ),
+    "verify": (
+        commands.verify,
+        (
+            "crossfade verify ./model --key signing.pub",
+            f"crossfade verify hf://acme/instruct-pad-0.5@{'0f6c5d1d' * 5} --key signing.pub --json",
+        ),
+    ),
     "inspect": (
         commands.inspect,
         (
@@ -45,6 +60,7 @@ _COMMANDS: dict[str, tuple[Callable[..., None], tuple[str, ...]]] = {
             "crossfade inspect ./sweep --json",
         ),
     ),
+    "keygen": (commands.keygen, ("crossfade keygen signing.key",)),
     "submit": (
         commands.submit,
         (
@@ -54,7 +70,14 @@ _COMMANDS: dict[str, tuple[Callable[..., None], tuple[str, ...]]] = {
             f"{_SUBMIT} --lambda 0.1 --destination outputs --rounding stochastic --policy one_sided=copy",
         ),
     ),
-    "watch": (commands.watch, ("crossfade watch ID", "CROSSFADE_URL=https://merge.example.org crossfade watch ID")),
+    "watch": (
+        commands.watch,
+        (
+            "crossfade watch ID",
+            "CROSSFADE_URL=https://merge.example.org crossfade watch ID",
+            "crossfade watch ID --until-staged",
+        ),
+    ),
     "list": (commands.list_jobs, ("crossfade list --state RUNNING --label team=eval", "crossfade list --json")),
     "show": (commands.show, ("crossfade show ID", "crossfade show ID --json")),
     "cancel": (commands.cancel, ("crossfade cancel ID",)),
@@ -67,6 +90,14 @@ _COMMANDS: dict[str, tuple[Callable[..., None], tuple[str, ...]]] = {
             "crossfade lineage ./model --depth 1 --json",
         ),
     ),
+    "approve": (
+        approval_commands.approve,
+        (
+            "crossfade approve ID --lambda 0.5 --reason 'passes the release suite'",
+            f"crossfade approve ID --lambda 0.5 --lineage-sha256 {'0f6c5d1d' * 8}",
+        ),
+    ),
+    "reject": (approval_commands.reject, ("crossfade reject ID --all --reason 'worse than the base'",)),
     "audit": (
         audit.audit,
         ("crossfade audit --actor release --since 2026-11-01T00:00:00Z", "crossfade audit --action merge.cancelled"),

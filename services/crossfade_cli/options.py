@@ -29,6 +29,14 @@ class Parent(StrEnum):
     BASE = "base"
 
 
+class Device(StrEnum):
+    """What `crossfade_engine.device.open_device` takes."""
+
+    AUTO = "auto"
+    CPU = "cpu"
+    CUDA = "cuda"
+
+
 class Write(StrEnum):
     """`crossfade_registries.config.WriteStrategy`."""
 
@@ -36,6 +44,7 @@ class Write(StrEnum):
     BUFFERED = "buffered"
 
 
+DeviceOption = Annotated[Device, typer.Option(help="Where to compute; auto takes a GPU that torch sees.")]
 WriteOption = Annotated[
     Write, typer.Option("--write", help="auto: past the page cache where the disk can; buffered: never.")
 ]
@@ -78,6 +87,18 @@ def connect(url: str) -> "Client":
     return Client(url, os.environ.get("CROSSFADE_TOKEN"))
 
 
+def read_lambdas(texts: Sequence[str]) -> list[float]:
+    """Return the strengths that `--lambda` options list.
+
+    Raises:
+        typer.BadParameter: A λ list cannot be read.
+    """
+    try:
+        return parse_lambdas(texts)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--lambda") from error
+
+
 def read_spec(
     lambdas: Sequence[str], *, out_dtype: OutDtype | None, tokenizer_from: Parent | None, **rest: object
 ) -> dict[str, Any]:
@@ -86,10 +107,7 @@ def read_spec(
     Raises:
         typer.BadParameter: A λ list cannot be read.
     """
-    try:
-        numbers = parse_lambdas(lambdas)
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="--lambda") from error
+    numbers = read_lambdas(lambdas)
     given = {"out_dtype": out_dtype and out_dtype.value, "tokenizer_from": tokenizer_from and tokenizer_from.value}
     return {"lambdas": numbers} | {name: value for name, value in {**given, **rest}.items() if value}
 

@@ -47,5 +47,7 @@ def _costs(report: PlanReport) -> Iterator[tuple[str, str]]:
             "takes",
             f"about {timedelta(seconds=round(report.estimate.seconds))}, at {rate}/s as the last {jobs} job(s)",
         )
+    if report.requires_approval:
+        yield "approval", "the destination publishes on approval only: crossfade approve"
     if report.job is not None:
         yield "job", f"{report.job} makes the same already; --fresh makes it again"

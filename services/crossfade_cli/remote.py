@@ -44,20 +44,29 @@ def plan(client: Client, spec: Mapping[str, object], *, as_json: bool) -> None:
         raise typer.Exit(1)
 
 
-def watch(client: Client, job_id: str, *, as_json: bool) -> None:
-    """Show a job's progress until it ends, then its outputs.
+def watch(client: Client, job_id: str, *, until_staged: bool = False, as_json: bool) -> None:
+    """Show a job's progress until it ends, then its outputs; one that waits for approval is told of on stderr.
+
+    Args:
+        client: Of the service.
+        job_id: The job.
+        until_staged: Whether to stop where it waits for approval, which is a success then.
+        as_json: Whether to print JSON.
 
     Raises:
         CrossfadeError: The service is away or refused, or the job did not succeed.
     """
+    on_waiting = None if as_json or until_staged else print_waiting
     with open_progress(is_quiet=as_json) as show:
-        job = client.wait(job_id, on_progress=show)
+        job = client.wait(job_id, on_progress=show, on_waiting=on_waiting, until_staged=until_staged)
     if as_json:
         print_json(job.as_json())
     else:
         print_outputs(rows_of_job(job))
         print_warnings(_warnings(job))
-    job.require_success()
+        print_waiting(job)
+    if not (until_staged and job.waits_for_approval):
+        job.require_success()
 
 
 def list_jobs(client: Client, *, limit: int, page: str | None, as_json: bool, **wanted: Unpack[JobFilter]) -> None:
@@ -87,8 +96,16 @@ def show(client: Client, job_id: str, *, as_json: bool) -> None:
     else:
         print_job(job)
         print_warnings(_warnings(job))
+        print_waiting(job)
     if job.has_ended:
         job.require_success()
+
+
+def print_waiting(job: JobView) -> None:
+    """Print on stderr which outputs wait for approval, and how to give it; nothing where none does."""
+    waiting = [repr(output.lam) for output in job.outputs if job.waits_for_approval and output.is_waiting]
+    if waiting:
+        print_line(f"waits for approval, λ = {', '.join(waiting)}: crossfade approve {job.id} --lambda LIST | --all")
 
 
 def cancel(client: Client, job_id: str, *, as_json: bool) -> None:

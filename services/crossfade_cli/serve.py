@@ -4,7 +4,6 @@ import contextlib
 import fcntl
 import json
 import os
-import secrets
 import signal
 import socket
 import sys
@@ -19,6 +18,7 @@ import httpx
 from crossfade_cli.embedded_redis import answers, broker_url, find_redis_server, redis_child, socket_path
 from crossfade_cli.printing import print_json, print_line
 from crossfade_cli.processes import Child
+from crossfade_cli.serve_keys import SIGNING, signing_environment, webhook_environment
 from crossfade_cli.supervisor import StopRequested, Supervisor
 from crossfade_core.errors import ProcessFailed, ProgramMissing, StateDirInUse
 from crossfade_core.messages import CONTROL_QUEUE, MERGE_QUEUE
@@ -65,14 +65,14 @@ def run(options: ServeOptions, *, as_json: bool) -> int:
     logs = options.state_dir / "logs"
     with _lock(options.state_dir), socket_path(options.state_dir / "redis") as socket_file:
         port = _free_port(options.host, options.port)
-        env = child_environment(options, port, socket_file)
+        env, signing = child_environment(options, port, socket_file), signing_environment(options.state_dir)
         try:
             with Supervisor(options.state_dir, logs, lambda line: print_line(f"crossfade serve: {line}")) as supervisor:
                 supervisor.start(redis_child(redis_server, options.state_dir / "redis", socket_file, env))
                 supervisor.run_to_end(_python("migrate", ("crossfade_stores.migrate",), env), _START_SECONDS)
                 supervisor.wait_until(lambda: answers(socket_file), "redis", _START_SECONDS)
                 supervisor.start(_python("api", ("crossfade_api",), env))
-                supervisor.start(*worker_children(options.workers, env))
+                supervisor.start(*worker_children(options.workers, env, signing))
                 url = f"http://{_bracketed(options.host)}:{port}"
                 ready_url = f"http://{_bracketed(_reachable(options.host))}:{port}/readyz"
                 supervisor.wait_until(lambda: _is_ready(ready_url), "api", _START_SECONDS)
@@ -83,7 +83,7 @@ def run(options: ServeOptions, *, as_json: bool) -> int:
 
 
 def child_environment(options: ServeOptions, port: int, socket_file: Path) -> dict[str, str]:
-    """Return the environment of every child: ours, and the configuration that this command decides.
+    """Return the environment of every child: ours without what signs, and the configuration that this command decides.
 
     Raises:
         ProcessFailed: The registries' file, or the webhooks' key, cannot be read.
@@ -92,7 +92,7 @@ def child_environment(options: ServeOptions, port: int, socket_file: Path) -> di
     destinations = {name: {"kind": "local", "path": str(path)} for name, path in options.destinations.items()}
     destinations |= registries.pop("destinations", {})
     return {
-        **os.environ,
+        **{name: value for name, value in os.environ.items() if not name.startswith(SIGNING)},
         **{f"CROSSFADE_{name.upper()}": json.dumps(value) for name, value in registries.items()},
         "CROSSFADE_DATABASE_URL": f"sqlite:///{options.state_dir / 'crossfade.db'}",
         "CROSSFADE_BROKER_URL": broker_url(socket_file),
@@ -102,28 +102,8 @@ def child_environment(options: ServeOptions, port: int, socket_file: Path) -> di
         "CROSSFADE_API_PORT": str(port),
         "CROSSFADE_THREADS": str(options.threads),
         "CROSSFADE_UNITS_AT_ONCE": str(options.workers),
-        **_webhooks(options),
+        **webhook_environment(options.state_dir, options.host),
     }
-
-
-def _webhooks(options: ServeOptions) -> dict[str, str]:
-    """Return what webhooks need: a key of this state directory, and leave to send to this machine where it is alone.
-
-    What the environment says of them goes before.
-    """
-    key_file = options.state_dir / "webhook.key"
-    try:
-        if not key_file.exists():  # the state directory is locked: nobody else makes it
-            half_written = key_file.with_suffix(".new")
-            half_written.touch(mode=0o600)
-            half_written.write_text(secrets.token_hex(32))
-            half_written.replace(key_file)
-        key = key_file.read_text()
-    except OSError as error:
-        raise ProcessFailed(f"{key_file} cannot be read or made: {error.strerror}") from error
-    networks = ["127.0.0.0/8", "::1/128"] if options.host in ("127.0.0.1", "::1", "localhost") else []
-    own = {"CROSSFADE_WEBHOOK_KEY": key, "CROSSFADE_WEBHOOK_NETWORKS": json.dumps(networks)}
-    return {name: value for name, value in own.items() if name not in os.environ}
 
 
 def _read_registries(file: Path) -> dict[str, Any]:
@@ -137,14 +117,15 @@ def _read_registries(file: Path) -> dict[str, Any]:
     return found
 
 
-def worker_children(merge_workers: int, env: Mapping[str, str]) -> list[Child]:
-    """Describe the Celery workers: one for control work, `merge_workers` that merge."""
+def worker_children(merge_workers: int, env: Mapping[str, str], signing: Mapping[str, str]) -> list[Child]:
+    """Describe the Celery workers: one for control work, which alone can sign, `merge_workers` that merge."""
     queues = {"control": CONTROL_QUEUE} | {f"merge{i}": MERGE_QUEUE for i in range(1, merge_workers + 1)}
     # SIGTERM then gives an unfinished unit back instead of waiting for its end (Celery's soft shutdown).
     soft = {**env, "REMAP_SIGTERM": "SIGQUIT"}
+    environments = {CONTROL_QUEUE: {**soft, **signing}, MERGE_QUEUE: soft}
     celery = ("celery", "-A", "crossfade_worker.celery_app", "worker", "--pool", "prefork", "--concurrency", "1")
     return [
-        _python(name, (*celery, "-Q", queue, "-n", f"{name}@%h", "--loglevel", "WARNING"), soft)
+        _python(name, (*celery, "-Q", queue, "-n", f"{name}@%h", "--loglevel", "WARNING"), environments[queue])
         for name, queue in queues.items()
     ]
 

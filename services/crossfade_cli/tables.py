@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,7 @@ from crossfade_cli.printing import plain
 if TYPE_CHECKING:
     from crossfade_client.audit_views import AuditView
     from crossfade_client.key_views import KeyView
-    from crossfade_client.views import JobSummary, JobView
+    from crossfade_client.views import JobSummary, JobView, OutputView
     from crossfade_client.webhook_views import DeliveryView, WebhookView
 
 _WIDTH_ELSEWHERE = 10_000
@@ -36,6 +36,7 @@ class OutputRow:
     size_bytes: int | None = None
     sha256: str = ""
     realised: float | None = None
+    approval: str = ""
 
 
 def rows_of_output(
@@ -72,12 +73,13 @@ def rows_of_job(job: "JobView") -> list[OutputRow]:
         figures = output.figures.as_json() if output.figures else None
         found = rows_of_output(output.lam, output.uri, files, figures) if output.uri else []
         why = f": {output.error.message}" if output.error else ""
-        rows += found or [OutputRow(output.lam, f"{output.name} ({output.state.lower()}{why})")]
+        found = found or [OutputRow(output.lam, f"{output.name} ({output.state.lower()}{why})")]
+        rows += [replace(row, approval=_decided(output)) for row in found]
     return rows
 
 
 def print_outputs(rows: Sequence[OutputRow], console: Console | None = None) -> None:
-    """Print λ, path, size and SHA-256 of each row, and λ̂ where it is known.
+    """Print λ, path, size and SHA-256 of each row; λ̂ where it is known, and what was decided where anything was.
 
     A narrow terminal gets the digests' first 12 digits.
     """
@@ -85,13 +87,15 @@ def print_outputs(rows: Sequence[OutputRow], console: Console | None = None) -> 
     locations = [_near(row.location) if console.is_terminal else row.location for row in rows]
     is_narrow = max(map(len, locations), default=0) + 64 + _BESIDE_PATH_AND_DIGEST > console.width
     strengths = ["λ", "λ̂"] if any(row.realised is not None for row in rows) else ["λ"]
-    table = new_table(*strengths, "path", "size", "SHA-256")
+    approvals = ["approval"] if any(row.approval for row in rows) else []
+    table = new_table(*strengths, *approvals, "path", "size", "SHA-256")
     for row, location in zip(rows, locations, strict=True):
         size = "" if row.size_bytes is None else decimal(row.size_bytes)
         digest = f"{row.sha256[:_SHORT_DIGEST]}…" if is_narrow and row.sha256 else row.sha256
         realised = "" if row.realised is None else f"{row.realised:.4g}"
         told = [repr(row.lam), realised][: len(strengths)]
-        table.add_row(*told, Text(location, overflow="fold"), size, digest)
+        decided = [row.approval][: len(approvals)]
+        table.add_row(*told, *decided, Text(location, overflow="fold"), size, digest)
     console.print(table)
     if is_narrow and any(row.sha256 for row in rows):
         console.print("digests are shortened for this terminal; a pipe or --json gets all of them", style="dim")
@@ -105,7 +109,8 @@ def print_jobs(jobs: Sequence["JobSummary"], console: Console | None = None) -> 
         done = f"{100 * far.bytes_done // far.bytes_total}%" if far.bytes_total else ""
         lambdas = str(len(job.spec.lambdas))
         instruct = Text(_instruct(job), overflow="fold")
-        table.add_row(Text(job.id, overflow="fold"), job.state, done, lambdas, _second(job.created_at), instruct)
+        state = "RUNNING, approving" if job.phase == "approving" else job.state
+        table.add_row(Text(job.id, overflow="fold"), state, done, lambdas, _second(job.created_at), instruct)
     (console or stdout_console()).print(table)
 
 
@@ -168,6 +173,12 @@ def print_audit(entries: Sequence["AuditView"], console: Console | None = None) 
         more = ", ".join(f"{name} {value}" for name, value in entry.data.items() if isinstance(value, str))
         table.add_row(_second(entry.at), entry.actor, entry.action, entry.subject, Text(plain(more), overflow="fold"))
     (console or stdout_console()).print(table)
+
+
+def _decided(output: "OutputView") -> str:
+    if output.is_waiting:
+        return "waits"
+    return "" if output.approval == "PENDING" else output.approval.lower()
 
 
 def _instruct(job: "JobView | JobSummary") -> str:

@@ -35,10 +35,11 @@ from crossfade_core.errors import (
     WaitTimedOut,
     WebhookUnverified,
 )
-from crossfade_core.job import JobState, OutputState
+from crossfade_core.job import Approval, JobState, OutputState
 from crossfade_core.spec import MergeSpec
 
 __all__ = [
+    "Approval",
     "AuditFilter",
     "AuditPage",
     "AuditView",

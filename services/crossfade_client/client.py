@@ -165,6 +165,38 @@ class Client:
         """
         return self._connection.call(Request("POST", f"{_path(job_id)}/retry"), JobView)
 
+    def approve(
+        self, job_id: str, position: int, *, reason: str | None = None, lineage_sha256: str | None = None
+    ) -> JobView:
+        """Approve an output: one that waits is published as it was staged, a published one is marked.
+
+        Args:
+            job_id: The job.
+            position: The output's place in its λ list, from 0 on; `OutputView.position`.
+            reason: Why, in one line.
+            lineage_sha256: Digest of the lineage.json that was looked at; refused if it is another now.
+
+        Raises:
+            Reported: There is no such output, nothing to decide about, another content; or this caller may not.
+            ServiceUnreachable: No service answers.
+        """
+        return self._decide(job_id, position, "approve", {"reason": reason, "lineage_sha256": lineage_sha256})
+
+    def reject(self, job_id: str, position: int, *, reason: str, lineage_sha256: str | None = None) -> JobView:
+        """Reject an output: one that waits is never published, a published one is marked and stays.
+
+        Args:
+            job_id: The job.
+            position: The output's place in its λ list, from 0 on.
+            reason: Why, in one line.
+            lineage_sha256: As for `approve`.
+
+        Raises:
+            Reported: As for `approve`.
+            ServiceUnreachable: No service answers.
+        """
+        return self._decide(job_id, position, "reject", {"reason": reason, "lineage_sha256": lineage_sha256})
+
     def events(self, job_id: str, last_event_id: str | None = None) -> Iterator[ServerEvent]:
         """Yield a job's events as they happen, until its last one. `wait` follows them through lost connections.
 
@@ -184,14 +216,20 @@ class Client:
         *,
         timeout_seconds: float | None = None,
         on_progress: Callable[[Progress], None] | None = None,
+        on_waiting: Callable[[JobView], None] | None = None,
+        until_staged: bool = False,
         absence_seconds: float = ABSENCE_SECONDS,
     ) -> JobView:
         """Return a job once it has ended, however: `require_success()` of what is returned raises if it failed.
+
+        A job whose outputs wait for approval has not ended.
 
         Args:
             job_id: The job.
             timeout_seconds: How long to wait; None for as long as it takes.
             on_progress: Told how far the job is, whenever that is known anew.
+            on_waiting: Told the job when it begins to wait for approval.
+            until_staged: Return a job too that waits for approval: all of it is staged, and some of it undecided.
             absence_seconds: How long the service may be away on the way.
 
         Raises:
@@ -203,7 +241,7 @@ class Client:
         watch = Watch(
             self._connection, _path(job_id), show, absence_seconds=absence_seconds, timeout_seconds=timeout_seconds
         )
-        return watch.until_end()
+        return watch.until_end(on_waiting=on_waiting, until_staged=until_staged)
 
     def lineage(
         self, *, digest: str | None = None, uri: str | None = None, depth: int | None = None
@@ -236,7 +274,7 @@ class Client:
 
         Args:
             name: Who carries it.
-            scopes: What it may do: read, submit, cancel, admin; the first three unless given.
+            scopes: What it may do: read, submit, cancel, approve, admin; the first three unless given.
             max_jobs: How many of its jobs may be unfinished at a time; None for any number.
             requests_per_minute: How often it may call; None for what the service lets every key.
             expires_at: From then on it opens nothing; a time with its zone.
@@ -285,6 +323,11 @@ class Client:
         asked = {**wanted, "limit": limit, "page": page}
         params = {name: value for name, value in asked.items() if isinstance(value, str | int)}
         return self._connection.call(Request("GET", "/v1/audit", params=params), AuditPage)
+
+    def _decide(self, job_id: str, position: int, verb: str, asked: Mapping[str, str | None]) -> JobView:
+        said = {name: value for name, value in asked.items() if value is not None}
+        path = f"{_path(job_id)}/outputs/{position}/{verb}"
+        return self._connection.call(Request("POST", path, body=said, is_idempotent=True), JobView)
 
 
 def _body(spec: MergeSpec | Mapping[str, object]) -> Mapping[str, object]:

@@ -37,11 +37,14 @@ class Request:
     headers: Mapping[str, str] = field(default_factory=dict)
     is_question: bool = False
     """Whether it changes nothing although it is a POST."""
+    is_idempotent: bool = False
+    """Whether to do it twice is to do it once, although it is a POST."""
 
     @property
     def is_repeatable(self) -> bool:
         """Whether it may be sent again when nobody knows what became of it the first time."""
-        return self.method == "GET" or self.is_question or "Idempotency-Key" in self.headers
+        is_safe = self.method == "GET" or self.is_question or self.is_idempotent
+        return is_safe or "Idempotency-Key" in self.headers
 
 
 class Connection:

@@ -53,6 +53,7 @@ class PlanReport(View):
     exceptions: tuple[PlannedException, ...]
     exception_count: int
     outputs: tuple[PlannedOutput, ...]
+    requires_approval: bool = False
     read_bytes: int
     write_bytes_per_output: int
     write_bytes: int

@@ -7,8 +7,9 @@ from pydantic import Field
 
 from crossfade_client.answer import View
 from crossfade_client.spec_view import SpecView
+from crossfade_core.approval import is_waiting, waits_only
 from crossfade_core.errors import Reported
-from crossfade_core.job import TERMINAL, JobState, OutputState
+from crossfade_core.job import TERMINAL, Approval, JobState, OutputState
 
 
 class Progress(View):
@@ -76,16 +77,30 @@ class FiguresView(View):
 class OutputSummary(View):
     """The checkpoint of one λ as a list shows it."""
 
+    position: int = 0
     lam: float = Field(alias="lambda")
     name: str
     state: OutputState
+    approval: Approval = Approval.PENDING
     uri: str | None = None
     ended_at: datetime | None = None
 
+    @property
+    def is_waiting(self) -> bool:
+        """Whether it is STAGED until somebody decides."""
+        return is_waiting(self)
+
 
 class OutputView(OutputSummary):
-    """The checkpoint of one λ; `uri`, `files`, `size_bytes` and `figures` once it is published."""
+    """The checkpoint of one λ: `uri` once it is published; `files`, `size_bytes`, `figures` also while it is staged.
 
+    Who decided about it, why and when: `decided_by`, `approval_reason`, `decided_at`.
+    """
+
+    approval_reason: str | None = None
+    decided_by: str | None = None
+    decided_at: datetime | None = None
+    staged_at: datetime | None = None
     size_bytes: int | None = None
     files: tuple[OutputFile, ...] = ()
     figures: FiguresView | None = None
@@ -127,6 +142,7 @@ class JobView(JobSummary):
     merging_at: datetime | None = None
     cancel_requested_at: datetime | None = None
     deadline_at: datetime | None = None
+    requires_approval: bool = False
     reused: bool = False
     staged_until: datetime | None = None
     plan: PlanView | None = None
@@ -136,6 +152,11 @@ class JobView(JobSummary):
     def has_ended(self) -> bool:
         """Whether it stays as it is, unless it is retried."""
         return self.state in TERMINAL
+
+    @property
+    def waits_for_approval(self) -> bool:
+        """Whether nothing goes on before somebody approves or rejects one of its outputs."""
+        return self.state is JobState.RUNNING and waits_only(self.outputs)
 
     @property
     def has_succeeded(self) -> bool:

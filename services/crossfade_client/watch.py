@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from crossfade_client.connection import ANSWER_SECONDS, STREAM_SILENCE_SECONDS, Connection, Request, asked_pause
 from crossfade_client.views import JobView, Progress
 from crossfade_core.errors import Reported, ServiceUnreachable, WaitTimedOut
-from crossfade_core.job import ENDINGS
+from crossfade_core.job import ENDINGS, Phase
 
 ABSENCE_SECONDS: Final = 60.0
 """How long a service that has answered before may be away."""
@@ -51,11 +51,15 @@ class Watch:
         self._etag: str | None = None
         self._job: JobView | None = None
 
-    def until_end(self) -> JobView:
-        """Return the job once it has ended.
+    def until_end(self, *, on_waiting: Callable[[JobView], None] | None = None, until_staged: bool = False) -> JobView:
+        """Return the job once it has ended, or waits for approval where `until_staged` says so.
 
         A stream that breaks is taken up behind the last event seen. Between two streams the job is asked for, so a
         service whose streams never arrive (a proxy in between) is polled.
+
+        Args:
+            on_waiting: Told the job when it begins to wait for approval.
+            until_staged: Whether a job that waits for approval is returned too.
 
         Raises:
             Reported: The service refused: no such job, no valid token.
@@ -64,9 +68,13 @@ class Watch:
         """
         job = self._ask()
         pause_seconds = _FIRST_PAUSE_SECONDS
-        while job is None or not job.has_ended:
+        has_waited = False
+        while job is None or not (job.has_ended or (until_staged and job.waits_for_approval)):
             if job is not None:
                 self._show(job.progress)
+                if on_waiting is not None and job.waits_for_approval and not has_waited:
+                    on_waiting(job)
+                has_waited = job.waits_for_approval
             has_heard = self._listen()
             pause_seconds = _FIRST_PAUSE_SECONDS if has_heard else min(2 * pause_seconds, _LONGEST_PAUSE_SECONDS)
             job = self._ask()
@@ -89,7 +97,7 @@ class Watch:
                 self._last_event_id = event.id or self._last_event_id
                 if event.type == "progress":
                     self._show(Progress.model_validate(event.data))
-                if event.type in ENDINGS:
+                if event.type in ENDINGS or event.data.get("phase") == Phase.APPROVING:
                     break
         except (ServiceUnreachable, Reported, ValidationError):
             pass  # what it means is for the next question to the job itself to tell

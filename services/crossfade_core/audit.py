@@ -16,6 +16,8 @@ class Action(StrEnum):
     MERGE_CANCELLED = "merge.cancelled"
     MERGE_RETRIED = "merge.retried"
     OUTPUT_PUBLISHED = "output.published"
+    OUTPUT_APPROVED = "output.approved"
+    OUTPUT_REJECTED = "output.rejected"
     KEY_CREATED = "key.created"
     KEY_REVOKED = "key.revoked"
     WEBHOOK_CREATED = "webhook.created"

@@ -10,7 +10,8 @@
     │   ├── IndexMalformed          ├── IndexUnsafePath       ├── IndexMissingFile
     │   ├── IndexMissingTensor      ├── TensorNotIndexed      ├── NoCheckpoint
     │   ├── ConfigMalformed         ├── TokenizerMalformed
-    │   └── AdapterMalformed        └── AdapterUnsupported    an adapter of a kind that is not merged
+    │   ├── AdapterMalformed        ├── AdapterUnsupported    an adapter of a kind that is not merged
+    │   └── SignatureMalformed      └── SignatureUnsupported  a signature of a kind that is not checked
     ├── PlanRefused                 the checkpoints do not pair; every reason is listed
     │   ├── QuantisationUnsupported codes that cannot be turned into numbers here
     │   ├── TokensConflict          one id means two tokens
@@ -25,6 +26,8 @@
     │   ├── SourceDenied            the registry does not let this service read
     │   │   └── SourceGated         its owner must grant access first
     │   ├── ShortRead  ├── SourceCorrupted
+    │   ├── SignatureInvalid        no trusted key has signed what is there
+    │   ├── SourceUnsigned          nobody has, and a signature is required
     │   └── SourceUnavailable
     │       └── SourceRateLimited   the registry asks for patience
     ├── SinkError                   writing an output
@@ -35,12 +38,14 @@
     │       ├── DiskFull            the disk of a destination or of scratch has no room left
     │       └── SinkRateLimited     the registry asks for patience
     ├── JobNotFound, IllegalTransition, JobCancelled, DeadlineExceeded, LeaseLost, AttemptsExhausted
+    ├── OutputNotFound, OutputRejected, LineageDiffers                      deciding about outputs
     ├── UnitCrashed                 a fault of ours
     │   └── OutOfMemory             the worker was refused memory
     ├── AlreadyUnderWay, QueueLimitReached, RateLimited, IdempotencyMismatch, RequestInFlight
     ├── LineageNotFound
     ├── KeyNotFound, KeyNameTaken, ScopeMissing
     ├── WebhookNotFound, WebhookRefused, WebhookUnreachable
+    ├── SigningFailed, KeyMalformed
     ├── StoreUnavailable, QueueUnavailable, ProgramMissing
     ├── WaitTimedOut, WebhookUnverified, SecretMalformed                    the client's own
     └── Reported, ServiceUnreachable, ProcessFailed, StateDirInUse      the command line's own
@@ -296,6 +301,24 @@ class AdapterUnsupported(CheckpointError):
     code = "adapter_unsupported"
 
 
+class SignatureMalformed(CheckpointError):
+    """A `model.sig` or a provenance envelope is not as its format says, or contradicts itself.
+
+    Copy or download the file again; if it stays, do not trust what it signs, and sign the checkpoint again.
+    """
+
+    code = "signature_malformed"
+
+
+class SignatureUnsupported(CheckpointError):
+    """A `model.sig` is of a kind that is not read here: digests of shards of files, or other than SHA-256.
+
+    Check it with the tool that made it (`model_signing verify`), or sign again with the method `files` and SHA-256.
+    """
+
+    code = "signature_unsupported"
+
+
 class PlanRefused(CrossfadeError):
     """The checkpoints do not pair; `details["refusals"]` lists tensors and reasons.
 
@@ -469,6 +492,26 @@ class ShortRead(SourceError):
     retryable = True
 
 
+class SignatureInvalid(SourceError):
+    """No key that is trusted has signed what is there: it was signed by another one, or changed since.
+
+    Give the public key of who made it, from a place you trust; if that is the one, do not use what is there.
+    """
+
+    code = "signature_invalid"
+    blame: ClassVar[Blame] = "user"
+
+
+class SourceUnsigned(SourceError):
+    """A source has no signature, and this server takes signed sources only.
+
+    Sign it with a key that the server trusts, or use a source that is signed.
+    """
+
+    code = "source_unsigned"
+    blame: ClassVar[Blame] = "user"
+
+
 class SourceUnavailable(SourceError):
     """A source's registry or file system did not answer, or answered with an error of its own.
 
@@ -630,6 +673,36 @@ class IllegalTransition(CrossfadeError):
     """
 
     code = "illegal_transition"
+    blame: ClassVar[Blame] = "user"
+
+
+class OutputNotFound(CrossfadeError):
+    """The job has no output at that position.
+
+    Read the job: each of its `outputs` says its `position`.
+    """
+
+    code = "output_not_found"
+    blame: ClassVar[Blame] = "user"
+
+
+class OutputRejected(CrossfadeError):
+    """Somebody rejected the output while it waited for approval; it was not published.
+
+    Read the reason. A retry of the job stages it again, to be decided anew; for other numbers, submit another job.
+    """
+
+    code = "output_rejected"
+    blame: ClassVar[Blame] = "user"
+
+
+class LineageDiffers(CrossfadeError):
+    """The decision is about another content: its `lineage_sha256` is not the digest of the output's lineage.json.
+
+    Read the job again, look at what the output is now, and decide about that.
+    """
+
+    code = "lineage_differs"
     blame: ClassVar[Blame] = "user"
 
 
@@ -811,6 +884,26 @@ class WebhookUnreachable(CrossfadeError):
     code = "webhook_unreachable"
     retryable = True
     blame: ClassVar[Blame] = "upstream"
+
+
+class SigningFailed(CrossfadeError):
+    """A signing key or command gave no signature that its public key verifies; nothing was published with it.
+
+    Try again later, or retry the job; if it stays, ask the operator to look at the key or the command that holds it.
+    """
+
+    code = "signing_failed"
+    retryable = True
+
+
+class KeyMalformed(CrossfadeError):
+    """A key is not an EC P-256 key in PEM, or not of the kind expected, public or private.
+
+    Give the file that the message describes; `crossfade keygen` makes a pair.
+    """
+
+    code = "key_malformed"
+    blame: ClassVar[Blame] = "user"
 
 
 class StoreUnavailable(CrossfadeError):

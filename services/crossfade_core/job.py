@@ -36,17 +36,30 @@ class Phase(StrEnum):
     PLANNING = "planning"
     MERGING = "merging"
     PUBLISHING = "publishing"
+    APPROVING = "approving"
     CLEANING = "cleaning"
     DONE = "done"
 
 
 class OutputState(StrEnum):
-    """Where the checkpoint of one λ stands; FAILED becomes PENDING again when the job is retried."""
+    """Where the checkpoint of one λ stands; FAILED becomes PENDING again when the job is retried.
+
+    STAGED is whole, signed and seen by nobody: its destination publishes on approval only.
+    """
 
     PENDING = "PENDING"
+    STAGED = "STAGED"
     PUBLISHED = "PUBLISHED"
     FAILED = "FAILED"
     CANCELLED = "CANCELLED"
+
+
+class Approval(StrEnum):
+    """What somebody has decided about an output, apart from where it stands; see `crossfade_core.approval`."""
+
+    PENDING = "PENDING"
+    APPROVED = "APPROVED"
+    REJECTED = "REJECTED"
 
 
 class UnitState(StrEnum):
@@ -148,10 +161,12 @@ class Job:
 
 @dataclass(frozen=True)
 class Output:
-    """The checkpoint of one λ. Once published, `files` maps a file's name to {size_bytes, sha256}.
+    """The checkpoint of one λ. Once staged or published, `files` maps a file's name to {size_bytes, sha256}.
 
-    `statistics` is what its λ really did: `OutputFigures.as_record()` and `warnings`. `ended_at` is when it
-    left PENDING.
+    `statistics` is what its λ really did: `OutputFigures.as_record()` and `warnings`. `staged_at` is when it became
+    STAGED, `ended_at` when it was published, failed or was cancelled. `decided_by` names the caller who gave
+    `approval` and `approval_reason`, at `decided_at`. `signatures` are those made for it, in base64, by key and payload
+    (`crossfade_worker.kept_signatures`).
     """
 
     job_id: JobId
@@ -163,16 +178,24 @@ class Output:
     files: dict[str, dict[str, Any]] = field(default_factory=dict)
     error: dict[str, Any] | None = None
     statistics: dict[str, Any] | None = None
+    staged_at: datetime | None = None
     ended_at: datetime | None = None
+    approval: Approval = Approval.PENDING
+    approval_reason: str | None = None
+    decided_by: str | None = None
+    decided_at: datetime | None = None
+    signatures: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class OutputSummary:
     """What a list of jobs tells of an output: where it is, not what it holds."""
 
+    position: int
     lam: float
     name: str
     state: OutputState
+    approval: Approval
     uri: str | None
     ended_at: datetime | None
 

@@ -24,6 +24,7 @@ class Scope(StrEnum):
     READ = "read"
     SUBMIT = "submit"
     CANCEL = "cancel"
+    APPROVE = "approve"
     ADMIN = "admin"
 
 

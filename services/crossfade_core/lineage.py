@@ -6,12 +6,12 @@ read first is the model card's (`crossfade_core.model_card`).
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
+from crossfade_core.lineage_document import LINEAGE_SCHEMA
 from crossfade_core.spec import MergeSpec, Role
 
-LINEAGE_SCHEMA: Final = "crossfade.lineage/2"
 FORMULA: Final = "M(λ) = base + λ·(instruct − base)"
 CHAIN_FORMULA: Final = "M(λ) = base + λ·(A − B)"
 """Where the instruct side is a chain: A is the role `instruct`, B the role `reference`."""
@@ -51,14 +51,17 @@ class Lineage:
         job_id: The job that made it.
         created_at: When the job was submitted, ISO 8601 in UTC.
         lam: The strength of this output.
+        output_name: Its name below the destination.
         sources: The pinned URI of every source, by role.
         inputs: Every file read, with its digest, for each role of `spec.sources`.
         plan: `MergePlan.summary()`.
         exceptions: `MergePlan.exceptions()`: {tensor, action, reason} of all that was not plainly interpolated.
         config_changes: What config.json says other than the one it was copied from.
         statistics: What this λ really did: the output's figures, `warnings`, and the figures of `tensors`.
-        outputs: Every file of the output but `lineage.json` itself.
+        outputs: Every file of the output so far: each document tells of those before it.
         software: Versions that computed the weights, one entry for each distinct set.
+        licences: What the card of each source says of its licence, as `LicenceRecord`.
+        signatures: What came of looking at the signature of each source, as `SourceSignature`.
     """
 
     spec: MergeSpec
@@ -66,6 +69,7 @@ class Lineage:
     job_id: str
     created_at: str
     lam: float
+    output_name: str
     sources: Mapping[Role, str]
     inputs: Mapping[Role, FileFacts]
     plan: Mapping[str, Any]
@@ -74,6 +78,8 @@ class Lineage:
     statistics: Mapping[str, Any]
     outputs: FileFacts
     software: Sequence[Mapping[str, str]]
+    licences: Mapping[Role, Mapping[str, str | None] | None] = field(default_factory=dict)
+    signatures: Mapping[Role, Mapping[str, str | None] | None] = field(default_factory=dict)
 
 
 def lineage_json(lineage: Lineage) -> bytes:
@@ -82,12 +88,11 @@ def lineage_json(lineage: Lineage) -> bytes:
         "schema": LINEAGE_SCHEMA,
         "formula": formula(lineage.spec),
         "lambda": lineage.lam,
+        "output": {"name": lineage.output_name},
         "job": {"id": lineage.job_id, "created_at": lineage.created_at},
         "spec": lineage.spec.model_dump(mode="json"),
         "spec_digest": lineage.spec_digest,
-        "inputs": {
-            role: {"uri": uri, "files": _sorted(lineage.inputs.get(role, {}))} for role, uri in lineage.sources.items()
-        },
+        "inputs": {role: _input(lineage, role) for role in lineage.sources},
         "plan": {
             **lineage.plan,
             "exceptions": [dict(exception) for exception in lineage.exceptions],
@@ -98,6 +103,15 @@ def lineage_json(lineage: Lineage) -> bytes:
         "statistics": dict(lineage.statistics),
     }
     return (json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
+def _input(lineage: Lineage, role: Role) -> dict[str, Any]:
+    return {
+        "uri": lineage.sources[role],
+        "files": _sorted(lineage.inputs.get(role, {})),
+        "licence": lineage.licences.get(role),
+        "signature": lineage.signatures.get(role),
+    }
 
 
 def formula(spec: MergeSpec) -> str:

@@ -19,3 +19,6 @@ UNSIGNED: Final = (SIGNATURE_FILE, CARD_FILE, ".gitattributes", ".eval_results")
 """What no signature covers: itself, and what the Hub or its users change after publishing."""
 EDITABLE: Final = frozenset({CARD_FILE})
 """What may differ from the digest that the lineage record tells of it: people edit cards on the Hub."""
+OWN_FILES: Final = frozenset(
+    {CARD_FILE, PLOT_FILE, LINEAGE_FILE, PROVENANCE_FILE, SIGNATURE_FILE, BOM_FILE, MERGEKIT_FILE}
+)

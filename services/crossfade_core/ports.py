@@ -1,10 +1,11 @@
 """What the use cases need from the world, as Protocols. Adapters live on the middle floor, fakes in tests/fakes."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
+from crossfade_core.approval import Decision
 from crossfade_core.job import Event, Job, JobId, JobState, Output, OutputSummary, Phase, Progress, Unit, UnitId
 from crossfade_core.keys import ApiKey, Scope
 from crossfade_core.messages import TaskName
@@ -99,6 +100,10 @@ class FileWriter(Protocol):
 class Sink(Protocol):
     """Where one job's outputs go. Staged files are invisible until `commit`."""
 
+    @property
+    def requires_approval(self) -> bool:
+        """Whether an output is committed only once somebody has approved it, as the destination is configured now."""
+
     def check_free(self, name: str) -> None:
         """Say early what `commit` would refuse.
 
@@ -141,6 +146,13 @@ class Sink(Protocol):
             SinkError: A staged file is missing, extra, of another size or of another digest.
         """
 
+    def hand_over(self, name: str) -> Mapping[str, bytes]:
+        """Return, by name, and let go of what is staged of output `name` in the memory of this process alone.
+
+        Staged again by any process, it can be committed with the rest; where everything is kept at the destination,
+        it is nothing.
+        """
+
     def holds(self, name: str, files: Mapping[str, StagedFile]) -> bool:
         """Tell whether the published output `name` still consists of these files.
 
@@ -173,6 +185,10 @@ class Signer(Protocol):
     def key_id(self) -> str:
         """SHA-256, in hex, of the public key as DER SubjectPublicKeyInfo (RFC 5280)."""
 
+    @property
+    def public_pem(self) -> bytes:
+        """The public key as PEM SubjectPublicKeyInfo (RFC 7468)."""
+
     def sign(self, data: bytes) -> bytes:
         """Return an ECDSA signature over the SHA-256 of `data`, as DER (RFC 3279, Ecdsa-Sig-Value).
 
@@ -186,6 +202,19 @@ class Clock(Protocol):
 
     def now(self) -> datetime:
         """Return the time in UTC, with its zone."""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What the store keeps of a STAGED output until it is published.
+
+    Attributes:
+        contents: By SHA-256, what its sink cannot keep.
+        inputs: Of every source, by role, its pinned `uri` and the `files` that were read.
+    """
+
+    contents: Mapping[str, bytes] = field(default_factory=dict)
+    inputs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -288,7 +317,8 @@ class JobStore(Protocol):
 
         Raises:
             AlreadyUnderWay: An unfinished job has its merge digest, and it is not to be made afresh.
-            QueueLimitReached: The key has as many unfinished jobs as it may have.
+            QueueLimitReached: The key has as many unfinished jobs as it may have; those that only wait for approval
+                are not counted.
         """
 
     def begin_request(self, request: IdempotentRequest) -> JobId | None:
@@ -322,7 +352,7 @@ class JobStore(Protocol):
         """Return what the newest SUCCEEDED jobs measured, twenty at most; None where there is none.
 
         They are jobs of the destination where any of the newest 200 is; jobs that were retried are left out, since
-        they have waited for somebody in between.
+        they have waited for somebody in between. Of jobs that waited for approval the time until then counts.
         """
 
     def get_job(self, job_id: JobId) -> Job: ...
@@ -362,8 +392,8 @@ class JobStore(Protocol):
         """Move a job along the table of transitions, compare-and-set; event `job.<state>` in lower case.
 
         Entering RUNNING sets `started_at`; a terminal state sets `finished_at` and `staged_until`, and turns outputs
-        that are still PENDING into FAILED (job FAILED or PARTIALLY_SUCCEEDED) or CANCELLED (job CANCELLED). `by` names
-        the caller who cancels; it sets `cancel_requested_at`.
+        that are still PENDING or STAGED into FAILED (job FAILED or PARTIALLY_SUCCEEDED) or CANCELLED (job CANCELLED).
+        `by` names the caller who cancels; it sets `cancel_requested_at`.
 
         Raises:
             IllegalTransition: The table does not join the job's present state to `state`.
@@ -460,21 +490,53 @@ class JobStore(Protocol):
         statistics: Mapping[str, Any] | None = None,
         inputs: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> None:
-        """Mark an output PUBLISHED; does nothing the second time.
+        """Mark a PENDING or STAGED output PUBLISHED; does nothing the second time.
 
         Event `output.published`, with `realised` and `warnings` of the statistics where there are any. With the
         `inputs`, by role the pinned `uri` of each source and the `files` that were read, it goes into the lineage graph
-        (`crossfade_core.lineage_graph`).
+        (`crossfade_core.lineage_graph`); those of a STAGED output were kept with it.
+        """
+
+    def keep_signature(self, job_id: JobId, position: int, digest: str, signature: str) -> str:
+        """Keep the first signature that was made of a payload (known by `digest`) for an output, and return it.
+
+        Keys need not sign the same twice; what is staged again after a crash must be the same bytes.
         """
 
     def delay_output(self, job_id: JobId, position: int, error: Mapping[str, Any]) -> int:
-        """Note that publishing a PENDING output failed for now, and return how often it has; a retry counts anew.
+        """Note that publishing an output failed for now, and return how often it has; a retry counts anew.
 
         Event `output.delayed` with the error.
         """
 
     def fail_output(self, job_id: JobId, position: int, error: Mapping[str, Any]) -> None:
-        """Mark a PENDING output FAILED; event `output.failed`."""
+        """Mark a PENDING or STAGED output FAILED; event `output.failed`."""
+
+    def stage_output(
+        self,
+        job_id: JobId,
+        position: int,
+        files: Mapping[str, Mapping[str, Any]],
+        *,
+        statistics: Mapping[str, Any] | None = None,
+        kept: Kept | None = None,
+    ) -> None:
+        """Mark a PENDING output STAGED, until somebody decides; does nothing the second time. Event `output.staged`."""
+
+    def decide_output(self, job_id: JobId, position: int, decision: Decision) -> Output:
+        """Note what was decided about an output, in the audit log too; event `output.approved` or `output.rejected`.
+
+        A STAGED output that is rejected becomes FAILED, with OutputRejected. The same decision with the same reason
+        changes nothing.
+
+        Raises:
+            OutputNotFound: The job has no such output.
+            IllegalTransition: There is nothing to decide about; see `crossfade_core.approval.DECISIONS`.
+            LineageDiffers: The decision is about another content.
+        """
+
+    def held_contents(self, job_id: JobId, digests: Iterable[str]) -> Mapping[str, bytes]:
+        """Return, by SHA-256, those of these contents that are kept for a job."""
 
     def live_leases(self, job_id: JobId) -> int:
         """Return how many of the job's units are RUNNING with a lease that has not expired."""
@@ -485,6 +547,7 @@ class JobStore(Protocol):
     def idle_jobs(self, idle_seconds: float, limit: int = 100) -> Sequence[Job]:
         """Return unfinished jobs (QUEUED, RUNNING, CANCELLING) not updated for `idle_seconds`.
 
+        A job that waits for somebody's approval, and for nothing else, is not one of them.
         A job counts as updated when its own row, or a unit of it, was (claimed, renewed, completed).
         """
 

@@ -8,6 +8,8 @@ from crossfade_core.json_types import UNSEEN, is_seen
 
 MAX_URI_CHARACTERS: Final = 1200
 DEFAULT_REVISION: Final = "main"
+FILESYSTEM: Final = "filesystem"
+"""Root name of sources given by absolute path: all of the file system, with the rights of the user who runs this."""
 FORMS: Final = "local://ROOT/PATH, s3://BUCKET/PREFIX or hf://ORG/NAME@REVISION"
 
 _CONFIGURED = r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}"

@@ -127,8 +127,8 @@ def check_output_name(name: str) -> str:
     return name
 
 
-def _model_text(source: str) -> str:
-    """The model's name of characters an output name may hold: `my model (v2)` becomes `my-model-v2`."""
+def model_text(source: str) -> str:
+    """Return a model's name in characters that an output name may hold: `my model (v2)` becomes `my-model-v2`."""
     return re.sub(r"[^A-Za-z0-9._-]+", "-", parse_source(source).name).strip("-").lstrip(".-") or "model"
 
 
@@ -386,8 +386,8 @@ class MergeSpec(BaseModel):
 
     def output_names(self, job_id: str) -> list[str]:
         """Return the name of each output, in the order of `lambdas`; what a name may not hold becomes '-'."""
-        instruct = _model_text(self.sources["instruct"])
-        fixed = {"base": _model_text(self.base), "instruct": instruct, "job": job_id}
+        instruct = model_text(self.sources["instruct"])
+        fixed = {"base": model_text(self.base), "instruct": instruct, "job": job_id}
         return [self.output_name.format_map({**fixed, "lambda": _lambda_text(lam)}) for lam in self.lambdas]
 
 

@@ -44,6 +44,7 @@ class Registries:
 
     def __init__(self, settings: RegistrySettings) -> None:
         self._settings = settings
+        self.trust = settings.trust()
         self._patience = Patience(total_seconds=settings.patience_seconds)
         self._turn = Turn(settings.scratch if settings.units_at_once > 1 else None)
         self._scratch = Scratch(settings.scratch, settings.units_at_once, self._turn)
@@ -74,7 +75,13 @@ class Registries:
         """
         match self._destination(spec.destination):
             case LocalDestination() as local:
-                return LocalSink(local.path, job_id, overwrite=spec.overwrite, direct=local.write == "auto")
+                return LocalSink(
+                    local.path,
+                    job_id,
+                    overwrite=spec.overwrite,
+                    direct=local.write == "auto",
+                    requires_approval=local.requires_approval,
+                )
             case S3Destination() as s3:
                 from crossfade_registries.s3.sink import S3Sink
 
@@ -105,6 +112,11 @@ class Registries:
             raise DestinationNotAllowed(
                 f"key {name!r} may not publish to {destination!r}; it may to {_names(own)}", destination=destination
             )
+
+    def requires_approval(self, destination: str) -> bool:
+        """Tell whether a destination publishes on approval only; one that is not there does not."""
+        found = self._settings.destinations.get(destination)
+        return found is not None and found.requires_approval
 
     def _destination(self, name: str) -> Destination:
         found = self._settings.destinations.get(name)

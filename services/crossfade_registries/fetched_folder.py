@@ -97,11 +97,11 @@ class FetchedFolder:
         """
         with self._errors(), open(os.open(name, _FILE, 0o644, dir_fd=self._folder), "r+b", buffering=0) as file:
             if file.seek(0, os.SEEK_END) > 0:
-                if self._complete(file, source, name, staged, tick) == staged.sha256:
+                if self._complete(file, source, name, staged.size_bytes, tick) == staged.sha256:
                     return
                 tick(-staged.size_bytes)  # what waited was not of this file: once more, from its beginning
                 file.truncate(0)
-            found = self._complete(file, source, name, staged, tick)
+            found = self._complete(file, source, name, staged.size_bytes, tick)
             if found != staged.sha256:
                 os.unlink(name, dir_fd=self._folder)
                 raise SourceCorrupted(
@@ -110,6 +110,17 @@ class FetchedFolder:
                     source=source.uri,
                     file=name,
                 )
+
+    def fetch_loose(self, source: Source, name: str, size_bytes: int, tick: Tick) -> str:
+        """Fetch a small file of which nobody has told the digest, anew each time; return the digest.
+
+        Raises:
+            SourceError: It cannot be read.
+            SinkUnavailable: The disk refused.
+        """
+        with self._errors(), open(os.open(name, _FILE, 0o644, dir_fd=self._folder), "r+b", buffering=0) as file:
+            file.truncate(0)
+            return self._complete(file, source, name, size_bytes, tick)
 
     def commit(self, lineage: bytes, files: Collection[str]) -> None:
         """Add the lineage, drop what is none of `files`, and let the folder appear.
@@ -143,19 +154,19 @@ class FetchedFolder:
         exchange(waiting, name, source_fd=self._parent, target_fd=self._parent)
         shutil.rmtree(waiting, dir_fd=self._parent)
 
-    def _complete(self, file: FileIO, source: Source, name: str, staged: StagedFile, tick: Tick) -> str:
+    def _complete(self, file: FileIO, source: Source, name: str, size_bytes: int, tick: Tick) -> str:
         """Hash what waits of a file, fetch what lacks, make it durable; return the digest of all."""
         digest, memory, done = hashlib.sha256(), memoryview(bytearray(CHUNK_BYTES)), 0
         file.seek(0)
-        if os.fstat(file.fileno()).st_size > staged.size_bytes:
+        if os.fstat(file.fileno()).st_size > size_bytes:
             file.truncate(0)
         while count := file.readinto(memory):
             digest.update(memory[:count])
             done += count
             tick(count)
-        source.expect([(name, done, staged.size_bytes)] if done < staged.size_bytes else [])
-        for start in range(done, staged.size_bytes, CHUNK_BYTES):
-            chunk = memory[: min(CHUNK_BYTES, staged.size_bytes - start)]
+        source.expect([(name, done, size_bytes)] if done < size_bytes else [])
+        for start in range(done, size_bytes, CHUNK_BYTES):
+            chunk = memory[: min(CHUNK_BYTES, size_bytes - start)]
             source.read_into(name, start, chunk)
             _write_all(file, chunk)
             digest.update(chunk)

@@ -1,9 +1,10 @@
 """Read a checkpoint through a Source: index, headers, config and tokenizer files; a few MB at most, no tensor."""
 
 import contextlib
-from collections.abc import Iterator, Mapping
+import itertools
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from crossfade_core.adapter import ADAPTER_CONFIG, ADAPTER_FILE, read_adapter
@@ -22,6 +23,7 @@ from crossfade_core.errors import (
     QuantisationUnsupported,
     SourceChanged,
 )
+from crossfade_core.licence import Licence
 from crossfade_core.lineage import COMPANION_FILES
 from crossfade_core.model_config import CONFIG_FILE, is_tied, read_config
 from crossfade_core.parents import AdapterSide, Chain, Checkpoint, Tuned, layouts_of
@@ -33,6 +35,7 @@ from crossfade_core.spec import MergeSpec, Role, json_digest, spec_digest
 from crossfade_core.vocabulary import TOKENIZER_FILES, tokenizer_files
 from crossfade_registries.header_cache import HeaderCache
 from crossfade_registries.opened import Opened, read_file, read_header
+from crossfade_registries.source_signatures import ANY_SOURCE, SignedSource, SourceTrust, look_at_signature, note_of
 
 MODEL_FILES: Final = frozenset(
     {CONFIG_FILE, "generation_config.json", "preprocessor_config.json", "processor_config.json"}
@@ -54,15 +57,21 @@ class SourcedPlan:
         files: Of every source, the files that are read later, as they are now.
         companions: Whose files are copied along, under their own names.
         uris: Of every source, pinned: opened again it is what was planned.
+        signatures: What came of looking at the signature of each; empty where nobody asks.
+        licences: What the card of each says of its licence, where it says anything.
     """
 
     plan: MergePlan
     files: Mapping[Role, Mapping[str, FileInfo]]
     companions: tuple[tuple[Role, FileInfo], ...]
     uris: Mapping[Role, str]
+    signatures: Mapping[Role, SignedSource] = field(default_factory=dict)
+    licences: Mapping[Role, Licence] = field(default_factory=dict)
 
 
-def plan_spec(spec: MergeSpec, open_source: OpenSource, cache: HeaderCache | None = None) -> SourcedPlan:
+def plan_spec(
+    spec: MergeSpec, open_source: OpenSource, cache: HeaderCache | None = None, trust: SourceTrust = ANY_SOURCE
+) -> SourcedPlan:
     """Plan a merge as `draft_plan` does, and let only a plan without refusals pass.
 
     Raises:
@@ -70,18 +79,21 @@ def plan_spec(spec: MergeSpec, open_source: OpenSource, cache: HeaderCache | Non
         CheckpointError: A source is malformed; the message begins with its URI.
         PlanRefused: The parents do not pair.
     """
-    sourced = draft_plan(spec, open_source, cache)
+    sourced = draft_plan(spec, open_source, cache, trust)
     sourced.plan.require_accepted()
     return sourced
 
 
-def draft_plan(spec: MergeSpec, open_source: OpenSource, cache: HeaderCache | None = None) -> SourcedPlan:
+def draft_plan(
+    spec: MergeSpec, open_source: OpenSource, cache: HeaderCache | None = None, trust: SourceTrust = ANY_SOURCE
+) -> SourcedPlan:
     """Plan a merge from headers and small files alone, and see that what is copied along can be read.
 
     Args:
         spec: What the user asked for.
         open_source: How to reach the sources.
         cache: Of what earlier plans read; none unless given.
+        trust: What is asked of the sources' signatures.
 
     Returns:
         The plan. Tensors that cannot be paired are in its `refusals`.
@@ -102,7 +114,21 @@ def draft_plan(spec: MergeSpec, open_source: OpenSource, cache: HeaderCache | No
         for role, info in companions:
             opened[role].check_readable(info.name)  # better refused now than afterwards
         uris = {role: source.uri for role, source in sources.items()}
-    layouts = layouts_of(base, tuned)
+        pinned = _pinned(opened, layouts_of(base, tuned), companions)
+        stated = {role: found.licence() for role, found in opened.items()}
+        looked = {role: look_at_signature(found, pinned[role], trust) for role, found in opened.items()}
+    signatures = {role: signed for role, signed in looked.items() if signed is not None}
+    notes = (*plan.notes, *filter(None, itertools.starmap(note_of, signatures.items())))
+    licences = {role: licence for role, licence in stated.items() if licence is not None}
+    return SourcedPlan(replace(plan, notes=notes), pinned, companions, uris, signatures, licences)
+
+
+def _pinned(
+    opened: Mapping[Role, Opened],
+    layouts: Mapping[Role, CheckpointLayout],
+    companions: Iterable[tuple[Role, FileInfo]],
+) -> dict[Role, dict[str, FileInfo]]:
+    """Return of every source the files that are read later."""
     pinned = {
         role: {shard.file: found.files[shard.file] for shard in layouts[role].shards} for role, found in opened.items()
     }
@@ -110,7 +136,7 @@ def draft_plan(spec: MergeSpec, open_source: OpenSource, cache: HeaderCache | No
         pinned[role][info.name] = info
     if opened["instruct"].is_adapter:
         pinned["instruct"][ADAPTER_CONFIG] = opened["instruct"].files[ADAPTER_CONFIG]
-    return SourcedPlan(plan, pinned, companions, uris)
+    return pinned
 
 
 def merge_digest(spec: MergeSpec, sourced: SourcedPlan) -> str:

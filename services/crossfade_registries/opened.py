@@ -5,6 +5,7 @@ branch that moved, or a folder that changed, is another key. So a source is aske
 tells that it may still be read, and a file is opened only where its like is not in the cache.
 """
 
+import hashlib
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -20,15 +21,19 @@ from crossfade_core.checkpoint import (
     parse_header,
 )
 from crossfade_core.errors import CheckpointError
+from crossfade_core.licence import Licence
 from crossfade_core.model_config import CONFIG_FILE
-from crossfade_core.ports import FileInfo, Source
+from crossfade_core.own_files import CARD_FILE
+from crossfade_core.ports import FileInfo, Source, StagedFile
 from crossfade_core.vocabulary import read_vocabulary
 from crossfade_registries.header_cache import HeaderCache
+from crossfade_registries.licences import read_licence
 
 _TENSOR_BYTES: Final = 400
 """A tensor's entry, its two dictionary items and its four numbers, without names and shape (CPython 3.11 to 3.13)."""
 _SIZE_BYTES: Final = 40
 _ID_BYTES: Final = 32
+_BLOCK_BYTES: Final = 1 << 20
 
 _Value = TypeVar("_Value")
 
@@ -85,6 +90,16 @@ class Opened:
 
         return self._recall("vocabulary", chosen, read, _weigh_vocabulary)
 
+    def licence(self) -> Licence | None:
+        """Return which licence the source's card states; None where it states none.
+
+        Raises:
+            SourceError: The card cannot be read at this moment.
+        """
+        if CARD_FILE not in self.files:
+            return None
+        return self._recall("licence", [CARD_FILE], lambda: read_licence(self.source, self.files), lambda _: 0)
+
     def check_readable(self, name: str) -> None:
         """See that a file that is read later can be.
 
@@ -120,6 +135,22 @@ def read_file(source: Source, info: FileInfo) -> bytes:
     content = bytearray(info.size_bytes)
     source.read_into(info.name, 0, memoryview(content))
     return bytes(content)
+
+
+def digest_file(source: Source, info: FileInfo) -> StagedFile:
+    """Read a file once, a MiB at a time; return its size and SHA-256.
+
+    Raises:
+        SourceError: It cannot be read, or is shorter than `info` says.
+    """
+    source.expect([(info.name, 0, info.size_bytes)])
+    digest = hashlib.sha256()
+    block = memoryview(bytearray(min(_BLOCK_BYTES, info.size_bytes)))
+    for offset in range(0, info.size_bytes, _BLOCK_BYTES):
+        part = block[: info.size_bytes - offset]
+        source.read_into(info.name, offset, part)
+        digest.update(part)
+    return StagedFile(info.size_bytes, digest.hexdigest())
 
 
 def read_header(source: Source, info: FileInfo) -> ShardHeader:

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import Final
 
 from crossfade_core.errors import CheckpointError, OutputNameUnsafe, SourceCorrupted, SourceNotFound
-from crossfade_core.own_files import LINEAGE_FILE
+from crossfade_core.lineage_document import MAX_LINEAGE_BYTES
+from crossfade_core.own_files import EDITABLE, LINEAGE_FILE, PROVENANCE_FILE, SIGNATURE_FILE
 from crossfade_core.ports import FileInfo, Source, StagedFile
 from crossfade_core.untrusted_json import are_whole, load_object, shown
 from crossfade_registries.opened import read_file
 
-MAX_LINEAGE_BYTES: Final = 200_000_000
-"""As `crossfade inspect` reads: some 200 bytes for each tensor, and several figures; the largest have 90 000."""
+_LOOSE: Final = EDITABLE | {PROVENANCE_FILE, SIGNATURE_FILE}
 
 
 @dataclass(frozen=True)
@@ -21,12 +21,14 @@ class Published:
     """An output as its lineage tells it.
 
     Attributes:
-        files: Every file but lineage.json, with size and SHA-256, by name.
+        files: Every file with size and SHA-256, but lineage.json and those of which it tells no lasting digest.
+        loose: Those, as the registry lists them: what is signed after lineage.json, and the card, which people edit.
         lineage: The content of lineage.json.
         strays: Names of files beside them that it does not tell of; hidden ones left out, which registries keep.
     """
 
     files: Mapping[str, StagedFile]
+    loose: Mapping[str, FileInfo]
     lineage: bytes
     strays: tuple[str, ...]
 
@@ -51,10 +53,12 @@ def read_published(source: Source, lineage_sha256: str | None = None) -> Publish
             source=source.uri,
         )
     lineage = _read_lineage(source, present[LINEAGE_FILE], lineage_sha256)
-    files = _outputs(lineage, f"{source.uri}/{LINEAGE_FILE}")
+    told = _outputs(lineage, f"{source.uri}/{LINEAGE_FILE}")
+    files = {name: staged for name, staged in told.items() if name not in _LOOSE}
     _check_present(source.uri, files, present)
-    strays = present.keys() - files.keys() - {LINEAGE_FILE}
-    return Published(files, lineage, tuple(sorted(name for name in strays if not name.startswith("."))))
+    loose = {name: present[name] for name in sorted(_LOOSE) if name in present}
+    strays = present.keys() - files.keys() - loose.keys() - {LINEAGE_FILE}
+    return Published(files, loose, lineage, tuple(sorted(name for name in strays if not name.startswith("."))))
 
 
 def _read_lineage(source: Source, info: FileInfo, sha256: str | None) -> bytes:

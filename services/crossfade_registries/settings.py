@@ -20,6 +20,10 @@ from pydantic import (
     model_validator,
 )
 
+from crossfade_core.errors import KeyMalformed
+from crossfade_registries.source_signatures import SourceTrust
+from crossfade_signing.public_keys import read_public_key_file
+
 HUB_ENDPOINT: Final = "https://huggingface.co"
 MIN_PART_BYTES: Final = 5 << 20
 """Of every part of a multipart upload but the last: 5 MiB
@@ -116,6 +120,11 @@ class _Destination(_Settings):
         default=("*",),
         description="Names of the API keys that may publish there, with `*` and `?`; an administrator's always may.",
     )
+    requires_approval: bool = Field(
+        default=False,
+        description="Keep every output staged, seen by nobody, until one of these keys that has the scope `approve` "
+        "approves it.",
+    )
 
 
 class LocalDestination(_Destination):
@@ -195,9 +204,36 @@ class RegistrySettings(_Settings):
         default=1, ge=1, le=1024, description="How many merge workers share one machine, and its scratch."
     )
 
+    source_signatures: Literal["ignore", "warn", "require"] = Field(
+        default="ignore",
+        description="What becomes of sources whose `model.sig` is missing or not by one of `source_keys`: not looked "
+        "at; told in plan and lineage; refused.",
+    )
+    source_keys: tuple[AbsolutePath, ...] = Field(
+        default=(), description="Public keys (PEM, EC P-256) whose signatures of sources count."
+    )
+
     patience_seconds: float = Field(
         default=300, ge=0, le=3600, description="How long one request to a registry that is away is tried again."
     )
+
+    @model_validator(mode="after")
+    def _check_source_keys(self) -> Self:
+        try:
+            self.trust()
+        except KeyMalformed as error:
+            raise ValueError(f"source_keys: {error.message}") from None
+        if self.source_signatures != "ignore" and not self.source_keys:
+            raise ValueError(f"source_signatures is {self.source_signatures!r}, and source_keys names no key")
+        return self
+
+    def trust(self) -> SourceTrust:
+        """Return what is asked of the signatures of sources, the keys read from their files.
+
+        Raises:
+            KeyMalformed: A file cannot be read, or holds no public key.
+        """
+        return SourceTrust(self.source_signatures, tuple(map(read_public_key_file, self.source_keys)))
 
     @model_validator(mode="after")
     def _check_credentials(self) -> Self:

@@ -24,9 +24,9 @@ from crossfade_core.errors import StoreUnavailable
 from crossfade_core.job import Event, Job, JobId, JobState, Output, OutputSummary, Progress, Unit, UnitId, UnitState
 from crossfade_core.ports import JobFilter, Throughput
 from crossfade_stores.job_rows import check_job, read_job
-from crossfade_stores.job_submissions import UNFINISHED
+from crossfade_stores.job_submissions import UNFINISHED, waits_only
 from crossfade_stores.schema import expected_revision, stored_revision
-from crossfade_stores.tables import EventRow, JobRow, OutputRow, UnitRow
+from crossfade_stores.tables import EventRow, JobRow, OutputRow, UnitRow, UtcDateTime
 from crossfade_stores.transactions import StoreSide
 
 _LOOKED_AT_JOBS: Final = 200
@@ -34,7 +34,16 @@ _MEASURED_JOBS: Final = 20
 _JOB_IDS: Final[BindParameter[Any]] = bindparam("job_ids", expanding=True)
 _OUTPUTS: Final = select(OutputRow).where(OutputRow.job_id == bindparam("job_id")).order_by(OutputRow.position)
 _OUTPUT_SUMMARIES: Final = (
-    select(OutputRow.job_id, OutputRow.lam, OutputRow.name, OutputRow.state, OutputRow.uri, OutputRow.ended_at)
+    select(
+        OutputRow.job_id,
+        OutputRow.position,
+        OutputRow.lam,
+        OutputRow.name,
+        OutputRow.state,
+        OutputRow.approval,
+        OutputRow.uri,
+        OutputRow.ended_at,
+    )
     .where(OutputRow.job_id.in_(_JOB_IDS))
     .order_by(OutputRow.position)
 )
@@ -91,8 +100,8 @@ class JobQueries(StoreSide):
         """Return what lists tell of the outputs of several jobs, in one query."""
         found: dict[JobId, list[OutputSummary]] = {job_id: [] for job_id in job_ids}
         with self._transactions.rows() as connection:
-            for job_id, lam, name, state, uri, ended_at in connection.execute(_OUTPUT_SUMMARIES, {"job_ids": job_ids}):
-                found[job_id].append(OutputSummary(lam, name, state, uri, ended_at))
+            for row in connection.execute(_OUTPUT_SUMMARIES, {"job_ids": job_ids}):
+                found[row[0]].append(OutputSummary(*row[1:]))
         return found
 
     def list_units(self, job_id: JobId) -> Sequence[Unit]:
@@ -129,8 +138,10 @@ class JobQueries(StoreSide):
             return _progress(connection, job_ids)
 
     def throughput(self, destination: str) -> Throughput | None:
-        """Add up what the newest jobs that succeeded wrote, and how long they took."""
-        seen = (JobRow.id, JobRow.merging_at, JobRow.finished_at, JobRow.spec["destination"].as_string())
+        """Add up what the newest jobs that succeeded wrote, and how long that took, without waiting for approval."""
+        staged_at = select(func.max(OutputRow.staged_at)).where(OutputRow.job_id == JobRow.id).scalar_subquery()
+        ended_at = func.coalesce(staged_at, JobRow.finished_at, type_=UtcDateTime())
+        seen = (JobRow.id, JobRow.merging_at, ended_at, JobRow.spec["destination"].as_string())
         # A retry sets `started_at` anew, and `merging_at` stays.
         measured = (JobRow.state == JobState.SUCCEEDED, JobRow.merging_at >= JobRow.started_at)
         newest = select(*seen).where(*measured).order_by(JobRow.id.desc()).limit(_LOOKED_AT_JOBS)
@@ -174,7 +185,7 @@ class JobQueries(StoreSide):
         unit_moved = exists().where(UnitRow.job_id == JobRow.id, UnitRow.updated_at > cutoff)
         query = (
             select(JobRow)
-            .where(JobRow.state.in_(UNFINISHED), JobRow.updated_at <= cutoff, ~unit_moved)
+            .where(JobRow.state.in_(UNFINISHED), JobRow.updated_at <= cutoff, ~unit_moved, ~waits_only())
             .order_by(JobRow.updated_at, JobRow.id)
             .limit(limit)
         )

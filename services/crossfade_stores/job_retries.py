@@ -2,17 +2,25 @@
 
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from sqlalchemy import CursorResult, select, update
 
 from crossfade_core.audit import Act, Action
-from crossfade_core.job import Job, JobId, JobState, OutputState, Phase, UnitState, check_retry
+from crossfade_core.job import Approval, Job, JobId, JobState, OutputState, Phase, UnitState, check_retry
 from crossfade_stores.audit_log import note_act
 from crossfade_stores.job_rows import append_event, lock_job
 from crossfade_stores.job_submissions import check_first, check_limit, deadline
 from crossfade_stores.tables import JobRow, OutputRow, UnitRow
 from crossfade_stores.transactions import StoreSide
+
+_ANEW: Final[dict[str, Any]] = {
+    "state": OutputState.PENDING,
+    "approval": Approval.PENDING,
+    "files": {},
+    **dict.fromkeys(("error", "statistics", "staged_at", "ended_at", "approval_reason", "decided_by", "decided_at")),
+}
+"""An output that failed, as it was before: what it becomes is to be decided about anew."""
 
 
 class JobRetries(StoreSide):
@@ -39,9 +47,7 @@ class JobRetries(StoreSide):
             job.started_at = job.finished_at = job.staged_until = job.cancel_requested_at = None
             job.deadline_at = deadline(spec, now)
             session.execute(
-                update(OutputRow)
-                .where(OutputRow.job_id == job_id, OutputRow.state == OutputState.FAILED)
-                .values(state=OutputState.PENDING, error=None, ended_at=None)
+                update(OutputRow).where(OutputRow.job_id == job_id, OutputRow.state == OutputState.FAILED).values(_ANEW)
             )
             own = update(UnitRow).where(UnitRow.job_id == job_id).execution_options(synchronize_session=False)
             session.execute(own.values(failures=0, deaths=0, not_before=None))

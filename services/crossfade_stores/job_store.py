@@ -28,6 +28,7 @@ from crossfade_core.job import (
 from crossfade_core.ports import Clock, NewUnit
 from crossfade_stores.audit_log import note_act
 from crossfade_stores.ids import new_id
+from crossfade_stores.job_approvals import JobApprovals, fail, forget_contents
 from crossfade_stores.job_leases import JobLeases
 from crossfade_stores.job_queries import JobQueries
 from crossfade_stores.job_requests import JobRequests
@@ -44,10 +45,11 @@ _UNPUBLISHED: Final = {
     JobState.PARTIALLY_SUCCEEDED: OutputState.FAILED,
     JobState.CANCELLED: OutputState.CANCELLED,
 }
-"""What an output that is still PENDING becomes when its job ends."""
+"""What an output that is still PENDING or STAGED becomes when its job ends."""
+_UNENDED: Final = (OutputState.PENDING, OutputState.STAGED)
 
 
-class SqlJobStore(JobSubmissions, JobRequests, JobQueries, JobLeases, JobRetries, UnitLeases):
+class SqlJobStore(JobSubmissions, JobRequests, JobQueries, JobLeases, JobRetries, JobApprovals, UnitLeases):
     """The job store on SQLite or PostgreSQL. Safe to use from several threads and processes."""
 
     def __init__(self, engine: Engine, clock: Clock) -> None:
@@ -79,6 +81,7 @@ class SqlJobStore(JobSubmissions, JobRequests, JobQueries, JobLeases, JobRetries
             if state in TERMINAL:
                 job.finished_at, job.staged_until = now, staged_until
                 _close_outputs(session, job, now)
+                forget_contents(session, job.id)
             data: dict[str, Any] = {"state": state, "phase": phase, "error": job.error}
             if by is not None:
                 job.cancel_requested_at, data["by"] = now, by
@@ -130,7 +133,7 @@ class SqlJobStore(JobSubmissions, JobRequests, JobQueries, JobLeases, JobRetries
         statistics: Mapping[str, Any] | None = None,
         inputs: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> None:
-        """Mark a PENDING output PUBLISHED and note its lineage; an output that is anything else stays as it is.
+        """Mark a PENDING or STAGED output PUBLISHED and note its lineage; any other output stays as it is.
 
         Raises:
             JobNotFound: There is no such job.
@@ -138,21 +141,38 @@ class SqlJobStore(JobSubmissions, JobRequests, JobQueries, JobLeases, JobRetries
         with self._transactions.write() as session:
             job = lock_job(session, job_id)
             output = session.get_one(OutputRow, (job_id, position))
-            if output.state is not OutputState.PENDING:
+            if output.state not in _UNENDED:
                 return
             now = self._clock.now()
             output.state, output.uri, output.error, output.ended_at = OutputState.PUBLISHED, uri, None, now
             output.files = {name: dict(facts) for name, facts in files.items()}
             output.statistics = dict(statistics) if statistics is not None else None
-            note_output(session, output, uri, inputs or {})
+            note_output(session, output, uri, inputs or output.inputs or {})
+            output.inputs = None
             data = {"position": position, "lambda": output.lam, "name": output.name, "uri": uri}
             told = {name: (statistics or {})[name] for name in ("realised", "warnings") if name in (statistics or {})}
             append_event(session, job, "output.published", {**data, **told}, now)
             if job.submitted_by is not None:
                 note_act(session, Act(job.submitted_by, Action.OUTPUT_PUBLISHED, job.id, data), now)
 
+    def keep_signature(self, job_id: JobId, position: int, digest: str, signature: str) -> str:
+        """Keep the first signature that was made of a payload (known by `digest`) for an output, and return it.
+
+        Raises:
+            JobNotFound: There is no such job.
+        """
+        with self._transactions.write() as session:
+            lock_job(session, job_id)
+            output = session.get_one(OutputRow, (job_id, position))
+            kept: dict[str, str] = {digest: signature, **(output.signatures or {})}
+            output.signatures = kept
+            return kept[digest]
+
     def delay_output(self, job_id: JobId, position: int, error: Mapping[str, Any]) -> int:
-        """Note why a PENDING output is not published yet; return how often that was noted since the job was queued.
+        """Note why an output is not published yet.
+
+        Returns:
+            How often that was noted since the job was queued, or the output staged.
 
         Raises:
             JobNotFound: There is no such job.
@@ -163,19 +183,20 @@ class SqlJobStore(JobSubmissions, JobRequests, JobQueries, JobLeases, JobRetries
             output.error = dict(error)
             told = session.scalars(
                 select(EventRow)
-                .where(EventRow.job_id == job_id, EventRow.type.in_(("output.delayed", "job.retried")))
+                .where(EventRow.job_id == job_id, EventRow.type.in_(("output.delayed", "output.staged", "job.retried")))
                 .order_by(EventRow.sequence)
             )
             count = 1
             for event in told:
                 is_mine = event.data.get("position") == position
-                count = 1 if event.type == "job.retried" else count + is_mine
+                is_new = event.type == "job.retried" or (is_mine and event.type == "output.staged")
+                count = 1 if is_new else count + (is_mine and event.type == "output.delayed")
             data = {"position": position, "lambda": output.lam, "name": output.name, "error": output.error}
             append_event(session, job, "output.delayed", {**data, "delays": count}, self._clock.now())
             return count
 
     def fail_output(self, job_id: JobId, position: int, error: Mapping[str, Any]) -> None:
-        """Mark a PENDING output FAILED; an output that is anything else stays as it is.
+        """Mark a PENDING or STAGED output FAILED; an output that is anything else stays as it is.
 
         Raises:
             JobNotFound: There is no such job.
@@ -183,12 +204,8 @@ class SqlJobStore(JobSubmissions, JobRequests, JobQueries, JobLeases, JobRetries
         with self._transactions.write() as session:
             job = lock_job(session, job_id)
             output = session.get_one(OutputRow, (job_id, position))
-            if output.state is not OutputState.PENDING:
-                return
-            now = self._clock.now()
-            output.state, output.error, output.ended_at = OutputState.FAILED, dict(error), now
-            data = {"position": position, "lambda": output.lam, "name": output.name, "error": output.error}
-            append_event(session, job, "output.failed", data, now)
+            if output.state in _UNENDED:
+                fail(session, job, output, error, self._clock.now())
 
     def touch_job(self, job_id: JobId) -> None:
         """Set the job's time of change to now.
@@ -209,8 +226,8 @@ def _enter_phase(session: Session, job: JobRow, phase: Phase, now: datetime) -> 
 def _close_outputs(session: Session, job: JobRow, now: datetime) -> None:
     ended = _UNPUBLISHED.get(job.state)
     if ended is not None:
-        pending = (OutputRow.job_id == job.id, OutputRow.state == OutputState.PENDING)
-        session.execute(update(OutputRow).where(*pending).values(state=ended, ended_at=now))
+        unended = (OutputRow.job_id == job.id, OutputRow.state.in_(_UNENDED))
+        session.execute(update(OutputRow).where(*unended).values(state=ended, ended_at=now))
 
 
 def _new_unit(job_id: JobId, position: int, unit: NewUnit, now: datetime) -> UnitRow:

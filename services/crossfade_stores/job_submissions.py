@@ -3,12 +3,12 @@
 from datetime import datetime, timedelta
 from typing import Final
 
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, and_, exists, func, or_, select
 from sqlalchemy.orm import Session
 
 from crossfade_core.audit import Act, Action
 from crossfade_core.errors import AlreadyUnderWay, QueueLimitReached
-from crossfade_core.job import TERMINAL, Job, JobId, JobState, OutputState, Phase
+from crossfade_core.job import TERMINAL, Approval, Job, JobId, JobState, OutputState, Phase
 from crossfade_core.ports import Submission
 from crossfade_core.spec import MergeSpec, spec_digest
 from crossfade_stores.audit_log import note_act
@@ -118,11 +118,20 @@ def check_limit(session: Session, name: str | None) -> None:
         _check_limit(session, session.scalar(limited.with_for_update()))
 
 
+def waits_only() -> ColumnElement[bool]:
+    """Whether nothing can be done about a job before somebody decides: `crossfade_core.approval.waits_only` in SQL."""
+    is_staged = OutputRow.state == OutputState.STAGED
+    waiting = exists().where(OutputRow.job_id == JobRow.id, is_staged, OutputRow.approval == Approval.PENDING)
+    to_do = or_(OutputRow.state == OutputState.PENDING, and_(is_staged, OutputRow.approval != Approval.PENDING))
+    return and_(JobRow.state == JobState.RUNNING, waiting, ~exists().where(OutputRow.job_id == JobRow.id, to_do))
+
+
 def _check_limit(session: Session, key: KeyRow | None) -> None:
     if key is None or key.max_jobs is None:
         return
     own = select(func.count()).select_from(JobRow)
-    unfinished = session.scalar(own.where(JobRow.submitted_by == key.name, JobRow.state.in_(UNFINISHED))) or 0
+    counted = (JobRow.submitted_by == key.name, JobRow.state.in_(UNFINISHED), ~waits_only())
+    unfinished = session.scalar(own.where(*counted)) or 0
     if unfinished >= key.max_jobs:
         raise QueueLimitReached(
             f"key {key.name!r} has {unfinished} unfinished jobs and may have {key.max_jobs}; wait for one to end, "

@@ -17,6 +17,7 @@ from sqlalchemy import (
     Enum,
     ForeignKey,
     Index,
+    LargeBinary,
     MetaData,
     Row,
     String,
@@ -25,8 +26,21 @@ from sqlalchemy import (
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import TypeDecorator
 
+from crossfade_core.approval import MAX_REASON_CHARACTERS
 from crossfade_core.audit import Action, AuditEntry, AuditId
-from crossfade_core.job import Event, Job, JobId, JobState, Output, OutputState, Phase, Unit, UnitId, UnitState
+from crossfade_core.job import (
+    Approval,
+    Event,
+    Job,
+    JobId,
+    JobState,
+    Output,
+    OutputState,
+    Phase,
+    Unit,
+    UnitId,
+    UnitState,
+)
 from crossfade_core.keys import ApiKey, KeyId, Scope
 from crossfade_core.spec import ACCEPTED, MergeSpec
 from crossfade_core.webhooks import Attempt, Delivery, DeliveryId, DeliveryState, EventType, Webhook, WebhookId
@@ -78,6 +92,7 @@ class Base(DeclarativeBase):
         JobState: _text_enum(JobState),
         Phase: _text_enum(Phase),
         OutputState: _text_enum(OutputState),
+        Approval: _text_enum(Approval),
         UnitState: _text_enum(UnitState),
         DeliveryState: _text_enum(DeliveryState),
         Action: _text_enum(Action),
@@ -159,7 +174,14 @@ class OutputRow(Base):
     files: Mapped[dict[str, Any]]
     error: Mapped[dict[str, Any] | None]
     statistics: Mapped[dict[str, Any] | None]
+    staged_at: Mapped[datetime | None]
     ended_at: Mapped[datetime | None]
+    approval: Mapped[Approval] = mapped_column(server_default=Approval.PENDING)
+    approval_reason: Mapped[str | None] = mapped_column(String(MAX_REASON_CHARACTERS))
+    decided_by: Mapped[str | None] = mapped_column(String(63))
+    decided_at: Mapped[datetime | None]
+    signatures: Mapped[dict[str, Any] | None]
+    inputs: Mapped[dict[str, Any] | None]
 
     def as_output(self: "OutputRow | Row[Any]") -> Output:
         """Return the row as the core's record."""
@@ -173,8 +195,24 @@ class OutputRow(Base):
             files=self.files,
             error=self.error,
             statistics=self.statistics,
+            staged_at=self.staged_at,
             ended_at=self.ended_at,
+            approval=self.approval,
+            approval_reason=self.approval_reason,
+            decided_by=self.decided_by,
+            decided_at=self.decided_at,
+            signatures=self.signatures or {},
         )
+
+
+class StagedContentRow(Base):
+    """A small file of a STAGED output that its destination cannot keep before it is published; goes with its job."""
+
+    __tablename__ = "staged_contents"
+
+    job_id: Mapped[JobId] = mapped_column(String(ID_LENGTH), ForeignKey("jobs.id"), primary_key=True)
+    sha256: Mapped[str] = mapped_column(String(64), primary_key=True)
+    content: Mapped[bytes] = mapped_column(LargeBinary)
 
 
 class UnitRow(Base):

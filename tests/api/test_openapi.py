@@ -14,6 +14,26 @@ OPERATIONS = {
     ("get", "/v1/merges/{job_id}", "get_merge"): {"200", "304", "401", "403", "404", "503"},
     ("post", "/v1/merges/{job_id}/cancel", "cancel_merge"): {"202", "401", "403", "404", "409", "503"},
     ("post", "/v1/merges/{job_id}/retry", "retry_merge"): {"202", "401", "403", "404", "409", "429", "503"},
+    ("post", "/v1/merges/{job_id}/outputs/{position}/approve", "approve_output"): {
+        "200",
+        "401",
+        "403",
+        "404",
+        "409",
+        "413",
+        "422",
+        "503",
+    },
+    ("post", "/v1/merges/{job_id}/outputs/{position}/reject", "reject_output"): {
+        "200",
+        "401",
+        "403",
+        "404",
+        "409",
+        "413",
+        "422",
+        "503",
+    },
     ("get", "/v1/merges/{job_id}/events", "list_merge_events"): {"200", "401", "403", "404", "422", "503"},
     ("post", "/v1/keys", "create_key"): {"201", "401", "403", "409", "413", "422", "503"},
     ("get", "/v1/keys", "list_keys"): {"200", "401", "403", "503"},
@@ -37,18 +57,21 @@ OPERATIONS = {
     ("get", "/v1/audit", "list_audit_entries"): {"200", "401", "403", "422", "503"},
     ("get", "/problems", "list_problems"): {"200"},
     ("get", "/problems/{code}", "get_problem"): {"200", "404"},
+    ("get", "/schemas/lineage/3", "get_lineage_schema"): {"200"},
+    ("get", "/build-types/merge/1", "get_build_type"): {"200"},
+    ("get", "/builders/control", "get_builder"): {"200"},
     ("get", "/healthz", "get_health"): {"200"},
     ("get", "/readyz", "get_readiness"): {"200", "503"},
 }
 JOB_FIELDS = {
     "id", "state", "phase", "spec", "spec_digest", "created_at", "updated_at", "started_at", "merging_at",
-    "cancel_requested_at", "finished_at", "deadline_at", "submitted_by", "reused", "staged_until", "progress", "plan",
-    "outputs", "error", "links",
+    "cancel_requested_at", "finished_at", "deadline_at", "submitted_by", "requires_approval", "reused", "staged_until",
+    "progress", "plan", "outputs", "error", "links",
 }  # fmt: skip
 PLAN_FIELDS = {
     "accepted", "obstacles", "job", "spec_digest", "sources", "tensors", "actions", "out_dtypes", "shards",
-    "config_changes", "notes", "exceptions", "exception_count", "outputs", "read_bytes", "write_bytes_per_output",
-    "write_bytes", "scratch_bytes", "estimate",
+    "config_changes", "notes", "exceptions", "exception_count", "outputs", "requires_approval", "read_bytes",
+    "write_bytes_per_output", "write_bytes", "scratch_bytes", "estimate",
 }  # fmt: skip
 
 

@@ -47,7 +47,7 @@ def merge(base: Path, instruct: Path, out: Path, *, reference: Path | None = Non
     folders = {"base": base, "instruct": instruct, "out": out} | ({"reference": reference} if reference else {})
     request = {name: str(folder) for name, folder in folders.items()} | {"spec": spec, "threads": 2}
     said = io.StringIO()
-    with _speaking(io.StringIO(json.dumps(request)), said):
+    with speaking(io.StringIO(json.dumps(request)), said):
         status = local_merge.main()
     events = [json.loads(line) for line in said.getvalue().splitlines()]
     if status != 0:
@@ -85,7 +85,7 @@ def _open_source(uri: str) -> LocalSource:
 
 
 @contextlib.contextmanager
-def _speaking(stdin: io.StringIO, stdout: io.StringIO) -> Iterator[None]:
+def speaking(stdin: io.StringIO, stdout: io.StringIO) -> Iterator[None]:
     """Lend the process's own streams and its SIGTERM to the merge for a while."""
     handler, own = signal.getsignal(signal.SIGTERM), sys.stdin
     try:

@@ -52,6 +52,7 @@ def write_output(
         job_id=job,
         created_at="2026-11-20T17:00:00+00:00",
         lam=lam,
+        output_name=folder.name,
         sources=spec.sources,
         inputs={},
         plan={"tensors": 3},

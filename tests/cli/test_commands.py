@@ -18,20 +18,8 @@ from tests.cli.conftest import Crossfade, clean_environment
 from tests.client.fake_service import DIGEST, JOB_ID, SECRET, FakeService
 
 SUBMIT = ("submit", "local://m/base", "local://m/instruct", "--lambda", "0:0.3:0.1", "--destination", "outputs")
-COMMANDS = (
-    "serve",
-    "merge",
-    "fetch",
-    "inspect",
-    "submit",
-    "watch",
-    "list",
-    "show",
-    "cancel",
-    "retry",
-    "lineage",
-    "audit",
-)
+COMMANDS = ("serve", "merge", "fetch", "rebuild", "verify", "inspect", "keygen", "submit", "watch", "list", "show")
+COMMANDS += ("cancel", "retry", "lineage", "approve", "reject", "audit")
 KEY_COMMANDS = ("create", "list", "revoke")
 WEBHOOK_COMMANDS = ("create", "list", "deliveries", "replay", "test", "rotate", "delete", "listen")
 

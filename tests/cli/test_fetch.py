@@ -58,6 +58,8 @@ def test_folder_that_exists_is_replaced_only_where_asked(crossfade: Crossfade, t
         "hf://acme/model@main",
         "file://host/srv/out",
         "file:///",
+        "file:///srv/%00",
+        "file://[/srv/out",
         "https://example.org/model",
         "s3://bucket",
         "s3://bucket/../other",

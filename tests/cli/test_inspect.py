@@ -150,7 +150,7 @@ def test_what_a_terminal_would_act_on_is_shown_as_its_escape(tmp_path, capsys):
         (b'{"schema": "other/1"}', "crossfade did not write it"),
         (b'{"schema": {"a": 1}}', "crossfade did not write it"),
         (b'{"schema": "crossfade.lineage/1"}', "found 'crossfade.lineage/1': another release of crossfade wrote it"),
-        (b'{"schema": "crossfade.lineage/2"}', "'formula': Field required"),
+        (b'{"schema": "crossfade.lineage/3"}', "'formula': Field required"),
     ],
 )
 def test_what_is_no_lineage_record_is_named(tmp_path, content, reason):

@@ -16,7 +16,13 @@ import httpx
 import psutil
 import pytest
 
-from crossfade_cli.serve import ServeOptions, child_environment, default_state_dir, worker_children
+from crossfade_cli.serve import (
+    ServeOptions,
+    child_environment,
+    default_state_dir,
+    worker_children,
+)
+from crossfade_cli.serve_keys import signing_environment
 from tests.cli.children import wait_for
 from tests.cli.conftest import Crossfade, clean_environment
 
@@ -52,6 +58,12 @@ def described(process: psutil.Process) -> str:
 def processes_of(state_dir: Path) -> list[int]:
     """Return every process that was started for this state directory."""
     return [process.pid for process in psutil.process_iter() if f"{state_dir}/" in described(process)]
+
+
+def signers_of(state_dir: Path) -> list[psutil.Process]:
+    """Return the processes of this state directory whose environment leads to a signing key."""
+    processes = [psutil.Process(pid) for pid in processes_of(state_dir)]
+    return [process for process in processes if any("SIGNING" in name for name in process.environ())]
 
 
 @contextmanager
@@ -110,6 +122,9 @@ def test_killed_it_leaves_no_process_and_the_next_one_takes_up_its_state(tmp_pat
     with serving(tmp_path) as service:
         # Redis, API, two workers, and the process that each worker's pool has.
         wait_for(lambda: len(processes_of(service.state_dir)) >= 6)
+        holders = [described(process) for process in signers_of(service.state_dir)]
+        assert len(holders) == 2
+        assert all("-Q control" in holder for holder in holders)
         service.process.kill()
         wait_for(lambda: not processes_of(service.state_dir))
     with serving(tmp_path) as service:
@@ -186,6 +201,50 @@ def test_webhooks_keep_their_key_and_reach_this_machine_from_loopback_alone(tmp_
     assert webhooks_of("0.0.0.0")[0] != key
 
 
+@pytest.fixture
+def options(tmp_path: Path) -> ServeOptions:
+    return ServeOptions(tmp_path, "127.0.0.1", 0, {}, {}, workers=2, threads=0)
+
+
+def environments(options: ServeOptions) -> dict[str, dict[str, str]]:
+    """Return the variables about signing that the API and each worker get."""
+    env = child_environment(options, 8123, options.state_dir / "r.sock")
+    children = {child.name: child.env for child in worker_children(2, env, signing_environment(options.state_dir))}
+    return {
+        name: {variable: value for variable, value in of.items() if variable.startswith("CROSSFADE_SIGNING")}
+        for name, of in {"api": env, **children}.items()
+    }
+
+
+def test_the_control_worker_alone_is_given_the_key_that_serve_made(options: ServeOptions):
+    key_file = options.state_dir / "signing.key"
+    assert environments(options) == {
+        "api": {},
+        "control": {"CROSSFADE_SIGNING_KEY_FILE": str(key_file)},
+        "merge1": {},
+        "merge2": {},
+    }
+    assert key_file.stat().st_mode & 0o777 == 0o600
+    made = key_file.read_bytes(), key_file.with_suffix(".pub").read_bytes()
+    environments(options)
+    assert (key_file.read_bytes(), key_file.with_suffix(".pub").read_bytes()) == made
+
+
+def test_a_key_of_the_operators_goes_before_and_to_the_control_worker_alone(options: ServeOptions, monkeypatch):
+    monkeypatch.setenv("CROSSFADE_SIGNING_KEY", "of the operator's own")
+    given = {"CROSSFADE_SIGNING_KEY": "of the operator's own"}
+    assert environments(options) == {"api": {}, "control": given, "merge1": {}, "merge2": {}}
+    assert not (options.state_dir / "signing.key").exists()
+
+
+def test_a_key_that_others_may_read_is_refused(tmp_path: Path, crossfade: Crossfade):
+    (tmp_path / "signing.key").write_text("x")
+    (tmp_path / "signing.key").chmod(0o644)
+    ended = crossfade("serve", "--state-dir", str(tmp_path), "--port", "0", "--destination", f"o={tmp_path}")
+    assert ended.returncode == 1
+    assert f"{tmp_path}/signing.key: mode 0644 lets others read" in ended.stderr
+
+
 REGISTRIES = {
     "credentials": {"hub": {"token": "hf_s3cr3t"}},
     "hub": {"endpoint": "http://127.0.0.1:1", "credential": "hub"},
@@ -216,7 +275,7 @@ def test_registries_that_are_no_such_file_are_refused(tmp_path: Path, crossfade:
 
 
 def test_there_is_one_control_worker_and_as_many_that_merge_as_asked():
-    workers = worker_children(2, {})
+    workers = worker_children(2, {}, {})
     queues = [(child.name, child.argv[child.argv.index("-Q") + 1]) for child in workers]
     assert queues == [("control", "control"), ("merge1", "merge"), ("merge2", "merge")]
     assert {child.env["REMAP_SIGTERM"] for child in workers} == {"SIGQUIT"}

@@ -92,6 +92,7 @@ class FakeService:
         ending: The state in which the job ends.
         error: The error it ends with.
         is_reused: Whether an earlier job made the same.
+        requires_approval: Whether its output waits for approval once a stream has said so.
         report: What a plan is answered with.
         warnings: What its output warns of once it is published; the answer holds none, nor figures, where empty.
     """
@@ -108,6 +109,9 @@ class FakeService:
     ending: str = "SUCCEEDED"
     error: dict[str, Any] | None = None
     is_reused: bool = False
+    requires_approval: bool = False
+    is_staged: bool = False
+    decided: dict[str, str] = field(default_factory=dict)
     report: dict[str, Any] = field(default_factory=lambda: dict(REPORT))
     warnings: tuple[str, ...] = ()
     asked: list[Asked] = field(default_factory=list)
@@ -146,6 +150,7 @@ class FakeService:
         self.has_ended |= self.polls_to_end <= 0
         path = f"/v1/merges/{JOB_ID}"
         is_published = self.has_ended and self.ending == "SUCCEEDED"
+        undecided = "STAGED" if self.is_staged else "PENDING"
         files = [
             {"name": "config.json", "size_bytes": 10, "sha256": "cd" * 32},
             {"name": "model-00001-of-00002.safetensors", "size_bytes": 2_000_000, "sha256": DIGEST},
@@ -154,7 +159,7 @@ class FakeService:
         return {
             "id": JOB_ID,
             "state": self.ending if self.has_ended else "RUNNING",
-            "phase": "done" if self.has_ended else "merging",
+            "phase": "done" if self.has_ended else "approving" if self.is_staged else "merging",
             "spec": self.spec,
             "spec_digest": f"sha256:{DIGEST}",
             "created_at": "2026-11-20T17:00:00Z",
@@ -163,13 +168,15 @@ class FakeService:
             "progress": {"bytes_done": 300 if self.has_ended else 150, "bytes_total": 300},
             "outputs": [
                 {
+                    "position": 0,
                     "lambda": 0.5,
                     "name": "instruct-pad-0.5",
-                    "state": "PUBLISHED" if is_published else "PENDING",
+                    "state": "PUBLISHED" if is_published else "FAILED" if self.has_ended else undecided,
                     "uri": "file:///srv/out/instruct-pad-0.5" if is_published else None,
                     "files": files if is_published else [],
                     "error": None,
                 }
+                | self.decided
                 | (self._told() if is_published and self.warnings else {})
             ],
             "error": self.error if self.has_ended else None,
@@ -182,10 +189,12 @@ class FakeService:
 
     def events(self, after: int) -> Iterator[tuple[int | None, str, dict[str, Any]]]:
         """Yield (id, type, data) behind the event `after`."""
-        stored = ["job.created", "job.planned", "unit.done", f"job.{self.ending.lower()}"]
+        last = "job.phase" if self.requires_approval and not self.has_ended else f"job.{self.ending.lower()}"
+        stored = ["job.created", "job.planned", "unit.done", last]
         for sequence, kind in enumerate(stored, start=1):
             if sequence > after:
-                yield sequence, kind, {"created_at": "2026-11-20T17:00:00Z"}
+                told = {"phase": "approving"} if kind == "job.phase" else {}
+                yield sequence, kind, {"created_at": "2026-11-20T17:00:00Z", **told}
             if kind == "job.planned":
                 yield None, "progress", {"bytes_done": 100 * after, "bytes_total": 300, "eta_seconds": 1.0}
 
@@ -229,6 +238,8 @@ class _Handler(BaseHTTPRequestHandler):
             )
             headers = self.server.service.refusal_headers
             self._send(*self.server.service.refusal, kind="application/problem+json", headers=headers)
+        elif path.startswith(f"/v1/merges/{JOB_ID}/outputs/0/"):
+            self._decide(path.rpartition("/")[2], body)
         else:
             self._route(method, path, body)
 
@@ -242,10 +253,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._page()
         elif path == f"/v1/merges/{JOB_ID}/events":
             self._stream()
-        elif path == "/v1/keys" and method == "POST":
-            self._send(201, {**KEY, **body, "secret": SECRET})
         elif path == "/v1/keys":
-            self._send(200, {"items": [KEY]})
+            self._send(*((201, {**KEY, **body, "secret": SECRET}) if method == "POST" else (200, {"items": [KEY]})))
         elif (method, path) == ("DELETE", "/v1/keys/release"):
             self._send(200, {**KEY, "revoked_at": "2026-11-21T00:00:00Z"})
         elif (method, path) == ("GET", f"/v1/merges/{JOB_ID}"):
@@ -256,6 +265,15 @@ class _Handler(BaseHTTPRequestHandler):
             problem = {"code": "job_not_found", "detail": "there is no such job", "retryable": False}
             self._send(404, problem, kind="application/problem+json")
 
+    def _decide(self, verb: str, body: dict[str, str]) -> None:
+        service = self.server.service
+        approval = {"approve": "APPROVED", "reject": "REJECTED"}[verb]
+        service.decided = {"approval": approval, "approval_reason": body.get("reason"), "decided_by": "reviewer"}
+        if verb == "reject":
+            service.ending = "FAILED"
+        service.has_ended = True
+        self._send(200, service.job())
+
     def _page(self) -> None:
         number = int(parse_qs(urlsplit(self.path).query).get("page", ["1"])[0])
         is_last = number == self.server.service.page_count
@@ -263,7 +281,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _show(self) -> None:
         job = self.server.service.job()
-        tag = f'W/"{job["progress"]["bytes_done"]}"'
+        tag = f'W/"{job["progress"]["bytes_done"]}{"-staged" * self.server.service.is_staged}"'
         if self.headers.get("If-None-Match") == tag:
             self.send_response(304)
             self.end_headers()
@@ -300,6 +318,7 @@ class _Handler(BaseHTTPRequestHandler):
                 self.server.service.stopping.wait(60)
                 return
             self._chunk(f"id: {sequence}\n" if sequence else "", kind, data)
+            self.server.service.is_staged |= kind == "job.phase"
             self.server.service.has_ended |= kind == f"job.{self.server.service.ending.lower()}"
             if sequence and self.server.service.broken_streams:
                 self.server.service.broken_streams -= 1

@@ -120,3 +120,9 @@ def test_a_pause_that_is_none_is_passed_over(nonsense):
     ):
         client.get(JOB_ID)
     assert "retry_after_seconds" not in caught.value.record
+
+
+def test_decision_is_sent_again_since_the_same_again_changes_nothing():
+    with FakeService(lost_answers=2) as service, Client(service.url, patience_seconds=30) as client:
+        client.approve(JOB_ID, 0, reason="fine", lineage_sha256="ab" * 32)
+    assert [asked.body for asked in service.asked] == [{"reason": "fine", "lineage_sha256": "ab" * 32}] * 3

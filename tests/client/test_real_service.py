@@ -126,3 +126,21 @@ def test_lineage_is_asked_by_digest_and_by_uri(client: Client, real_service: Rea
     with pytest.raises(Reported) as caught:
         client.lineage()
     assert caught.value.code == "invalid_spec"
+
+
+def test_outputs_are_approved_and_rejected(client: Client, real_service: RealService):
+    job = client.submit(SPEC)
+    job_id = real_service.begin(job.id)
+    digest = "cd" * 32
+    for position in range(2):
+        files = {"lineage.json": {"size_bytes": 2, "sha256": digest}}
+        real_service.store.stage_output(job_id, position, files)
+    assert [output.is_waiting for output in client.wait(job.id, until_staged=True).outputs] == [True] * 2
+    assert client.get(job.id).waits_for_approval
+    approved = client.approve(job.id, 0, reason="fine", lineage_sha256=digest).outputs[0]
+    assert (approved.approval, approved.approval_reason, approved.state) == ("APPROVED", "fine", "STAGED")
+    rejected = client.reject(job.id, 1, reason="no").outputs[1]
+    assert (rejected.approval, rejected.state, rejected.error.code) == ("REJECTED", "FAILED", "output_rejected")
+    with pytest.raises(Reported) as caught:
+        client.reject(job.id, 0, reason="no")
+    assert caught.value.code == "illegal_transition"

@@ -111,7 +111,7 @@ def test_a_job_is_asked_for_only_if_it_has_changed():
     with FakeService(has_streams=False, polls_to_end=4) as service, Client(service.url) as client:
         job = client.wait(JOB_ID)
     tags = [asked.headers.get("If-None-Match") for asked in service.asked_for(f"/v1/merges/{JOB_ID}")]
-    assert tags == [None, 'W/"150"', 'W/"150"', 'W/"150"']
+    assert tags == [None, 'W/"150-merging"', 'W/"150-merging"', 'W/"150-merging"']
     assert job.has_succeeded
 
 
@@ -146,3 +146,23 @@ def test_success_that_is_required_of_a_running_job_is_an_error_and_of_one_that_h
         with pytest.raises(Reported, match="is still RUNNING"):
             client.get(JOB_ID).require_success()
         assert client.get(JOB_ID).require_success().id == JOB_ID
+
+
+def test_job_that_waits_for_approval_is_told_of_once_and_followed_to_its_end():
+    told = []
+
+    def approve(job):
+        told.append([output.is_waiting for output in job.outputs])
+        client.approve(job.id, 0, reason="fine")
+
+    with FakeService(requires_approval=True) as service, Client(service.url) as client:
+        job = client.wait(JOB_ID, on_waiting=approve)
+    assert told == [[True]]
+    assert (job.state, job.outputs[0].approval) == ("SUCCEEDED", "APPROVED")
+
+
+def test_job_that_waits_for_approval_is_returned_where_that_is_waited_for():
+    with FakeService(requires_approval=True) as service, Client(service.url) as client:
+        job = client.wait(JOB_ID, until_staged=True)
+    assert job.waits_for_approval
+    assert not job.has_ended

@@ -23,7 +23,7 @@ def lineage_of(files: Mapping[str, bytes], **changes: Any) -> bytes:
         for name, content in files.items()
     } | changes
     told = {name: facts for name, facts in outputs.items() if facts is not None}
-    return json.dumps({"schema": "crossfade.lineage/2", "outputs": told}).encode()
+    return json.dumps({"schema": "crossfade.lineage/3", "outputs": told}).encode()
 
 
 def write_output(folder: Path, files: Mapping[str, bytes] = OUTPUT_FILES) -> Path:

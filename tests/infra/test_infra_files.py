@@ -108,6 +108,15 @@ def test_only_who_sends_webhooks_or_shows_their_secrets_has_their_key():
     assert [name for name in SETTINGS if "CROSSFADE_WEBHOOK_KEY" in SERVICES[name]["environment"]] == ["api", "control"]
 
 
+def test_only_the_control_worker_has_the_signing_key():
+    assert [name for name, service in SERVICES.items() if "secrets" in service] == ["control"]
+    assert SERVICES["control"]["environment"]["CROSSFADE_SIGNING_KEY_FILE"] == "/run/secrets/signing_key"
+    told = {
+        name: [key for key in service.get("environment", {}) if "SIGNING" in key] for name, service in SERVICES.items()
+    }
+    assert {name for name, keys in told.items() if keys} == {"control"}
+
+
 def test_the_migration_needs_the_database_url_and_nothing_else():
     environment = SERVICES["migrate"]["environment"]
     assert environment == {"CROSSFADE_DATABASE_URL": SERVICES["api"]["environment"]["CROSSFADE_DATABASE_URL"]}

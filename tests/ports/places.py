@@ -169,13 +169,13 @@ class LocalPlace(Place):
         return {str(path.relative_to(self._outputs)): path.read_bytes() for path in paths}
 
 
-def registries_of(source: Place, destination: Place, scratch: Path) -> Registries:
+def registries_of(source: Place, destination: Place, scratch: Path, *, requires_approval: bool = False) -> Registries:
     """Return the registries of a process whose service reads from one place and publishes to another."""
     return Registries(
         RegistrySettings.model_validate(
             {
                 **source.reading(),
-                "destinations": {DESTINATION: destination.writing()},
+                "destinations": {DESTINATION: {**destination.writing(), "requires_approval": requires_approval}},
                 "credentials": {**source.credentials(), **destination.credentials()},
                 "scratch": scratch,
             }

@@ -37,6 +37,7 @@ class PlacedDeployment(Deployment):
         destination: Where outputs go.
         pair: The parents; the small pair of every deployment unless given.
         chunk_bytes: Of the engine.
+        requires_approval: Of the destination.
     """
 
     def __init__(
@@ -48,18 +49,22 @@ class PlacedDeployment(Deployment):
         *,
         pair: Pair | None = None,
         chunk_bytes: int = CHUNK_BYTES,
+        requires_approval: bool = False,
     ) -> None:
         super().__init__(folder, engine)
         self.pair = pair or self.pair
         self.source, self.destination = source, destination
         self.uris = {role: source.put(role, getattr(self.pair, role)) for role in ("base", "instruct")}
         self._scratch, self._chunk_bytes = folder / "scratch", chunk_bytes
+        self._requires_approval = requires_approval
         self._scratch.mkdir()
         self.restart()
 
     def restart(self) -> None:
         """Go on as new processes would: with clients and caches of their own."""
-        self.registries = registries_of(self.source, self.destination, self._scratch)
+        self.registries = registries_of(
+            self.source, self.destination, self._scratch, requires_approval=self._requires_approval
+        )
 
     def submit(self, **changes: Any) -> Job:
         """Store a job that reads and publishes there, and send it off."""

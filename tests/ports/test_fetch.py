@@ -1,7 +1,6 @@
 """`python -m crossfade_registries.fetch` gets what a job published at any registry, by the URI that the job shows."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,33 +10,12 @@ import pytest
 
 from tests.fakes.http_faults import Disconnect
 from tests.fakes.outputs import read_folder
-from tests.ports.hub_place import HubPlace
-from tests.ports.places import Place
+from tests.ports.published import NAME, SHARD, change, own, publish
 from tests.ports.publishing import IGNORED
-from tests.ports.service import PlacedDeployment
 
 COMMAND = [sys.executable, "-m", "crossfade_registries.fetch"]
-NAME, SHARD = "tuned-0.5", "model-00001-of-00003.safetensors"
 
 pytestmark = pytest.mark.filterwarnings(IGNORED)
-
-
-def own(place: Place, home: Path) -> dict[str, str]:
-    """Return the environment of a user who has credentials of a place, as their own tools would find them."""
-    theirs = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "HF_", "HUGGING"))}
-    where, secrets = place.writing(), {}
-    for credential in place.credentials().values():
-        secrets |= credential
-    told = {
-        "HF_ENDPOINT": where.get("endpoint"),
-        "HF_TOKEN": secrets.get("token"),
-        "AWS_ENDPOINT_URL": where.get("endpoint_url"),
-        "AWS_ACCESS_KEY_ID": secrets.get("access_key_id"),
-        "AWS_SECRET_ACCESS_KEY": secrets.get("secret_access_key"),
-    }
-    return {**theirs, "HOME": str(home), "HF_HOME": str(home)} | {
-        name: value for name, value in told.items() if value is not None
-    }
 
 
 def fetch(uri: str, out: Path, environment: dict[str, str], **more: Any) -> tuple[int, dict[str, Any]]:
@@ -48,28 +26,6 @@ def fetch(uri: str, out: Path, environment: dict[str, str], **more: Any) -> tupl
     )
     assert run.stderr == ""
     return run.returncode, json.loads(run.stdout.splitlines()[-1])
-
-
-def publish(deployment: PlacedDeployment) -> str:
-    """Run a job; return the URI of its one output."""
-    job = deployment.run(lambdas=[0.5])
-    assert (job.state, job.error) == ("SUCCEEDED", None)
-    (output,) = deployment.store.list_outputs(job.id)
-    return output.uri
-
-
-def change(place: Place, uri: str, files: dict[str, bytes]) -> str:
-    """Do as somebody who writes over files of an output; return where what is there now is found."""
-    if isinstance(place, HubPlace):
-        repo = uri.removeprefix("hf://").partition("@")[0]
-        place.hub.push(repo, files)
-        return f"hf://{repo}@{place.hub.repo(repo).branches['main']}"
-    for name, content in files.items():
-        if uri.startswith("file://"):
-            (Path(uri.removeprefix("file://")) / name).write_bytes(content)
-        else:
-            place.put_output(NAME, {name: content})
-    return uri
 
 
 @pytest.mark.parametrize("kind", ["local", "s3", "swift", "hub", "xet"])

@@ -64,7 +64,8 @@ def test_outputs_and_progress_of_several_jobs_are_those_of_each(store, spec, run
     outputs, progress = (ask([merging, waiting, unknown]) for ask in (store.output_summaries, store.progress_of))
     expected = {
         job: [
-            OutputSummary(each.lam, each.name, each.state, each.uri, each.ended_at) for each in store.list_outputs(job)
+            OutputSummary(each.position, each.lam, each.name, each.state, each.approval, each.uri, each.ended_at)
+            for each in store.list_outputs(job)
         ]
         for job in (merging, waiting)
     }

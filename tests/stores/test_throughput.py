@@ -2,7 +2,8 @@
 
 import pytest
 
-from crossfade_core.job import JobState, Phase
+from crossfade_core.approval import Decision
+from crossfade_core.job import Approval, JobState, Phase
 from crossfade_core.ports import NewUnit, Throughput
 
 
@@ -67,3 +68,18 @@ def test_job_that_waited_for_its_retry_does_not_count(store, measure, clock):
     clock.advance(1)
     store.move_job(job_id, JobState.SUCCEEDED, phase=Phase.DONE)
     assert store.throughput("outputs") is None
+
+
+def test_time_that_a_job_waited_for_approval_does_not_count(store, spec, clock):
+    job_id = store.create_job(spec).id
+    store.move_job(job_id, JobState.RUNNING, phase=Phase.PLANNING)
+    store.save_plan(job_id, {}, [NewUnit({}, 100)])
+    for position in range(3):
+        clock.advance(2)
+        store.stage_output(job_id, position, {})
+    for position in range(3):
+        clock.advance(86_400)
+        store.decide_output(job_id, position, Decision(Approval.APPROVED, "reviewer"))
+        store.publish_output(job_id, position, f"file:///{position}", {})
+    store.move_job(job_id, JobState.SUCCEEDED, phase=Phase.DONE)
+    assert store.throughput("outputs") == Throughput(1, 100, 6.0)

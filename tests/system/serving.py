@@ -87,6 +87,7 @@ def serving(
     *,
     threads: int = 0,
     destinations: Mapping[str, Path] = MappingProxyType({}),
+    registries: Mapping[str, Any] | None = None,
     **settings: str,
 ) -> Iterator[Service]:
     """Serve with state and outputs below `folder`, and further destinations; `settings` are CROSSFADE_ variables."""
@@ -95,6 +96,9 @@ def serving(
         command += ["--destination", f"{name}={place}"]
     for name, root in roots.items():
         command += ["--root", f"{name}={root}"]
+    if registries is not None:
+        (folder / "registries.json").write_text(json.dumps(registries))
+        command += ["--registries", folder / "registries.json"]
     environment = {**os.environ, **{f"CROSSFADE_{name.upper()}": value for name, value in settings.items()}}
     with (folder / "serve.log").open("w") as log:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, env=environment)

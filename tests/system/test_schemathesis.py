@@ -18,7 +18,7 @@ from tests.system.fleet import Fleet
 HERE = Path(__file__).parent
 PROGRAM = Path(sys.executable).with_name("st")
 TOKEN = "token-of-the-operator"
-OPERATIONS = 24
+OPERATIONS = 29
 COVERED_LINKS = 10
 
 

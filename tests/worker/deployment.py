@@ -7,20 +7,25 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from cryptography.hazmat.primitives.asymmetric import ec
 from sqlalchemy import Engine
 
+from crossfade_core.approval import Decision
 from crossfade_core.errors import StoreUnavailable
-from crossfade_core.job import Job, JobId, JobState, Output, Phase, Unit, UnitId
+from crossfade_core.job import Approval, Job, JobId, JobState, Output, Phase, Unit, UnitId
 from crossfade_core.messages import PLAN, PUBLISH, UNIT
 from crossfade_core.ports import Clock, FileInfo, JobFilter, Source, Span
+from crossfade_core.provenance import Builder
 from crossfade_core.spec import MergeSpec
 from crossfade_engine.device import CpuDevice
 from crossfade_engine.merge_shard import Resources
 from crossfade_registries.config import Registries
 from crossfade_registries.local.sink import STAGING
 from crossfade_registries.settings import LocalDestination, RegistrySettings
+from crossfade_signing.signers import KeySigner
 from crossfade_stores.job_store import SqlJobStore
 from crossfade_stores.webhook_store import SqlWebhookStore
+from crossfade_worker.documents import Maker
 from crossfade_worker.keeping import Keeping
 from crossfade_worker.plan_merge import PlanMerge
 from crossfade_worker.publish import Publish
@@ -111,6 +116,7 @@ class Deployment:
         self.models, self.outputs = folder / "models", folder / "outputs"
         self.pair = random_pair(self.models, base_shards=2, instruct_shards=3)
         self.outputs.mkdir()
+        self.engine = engine
         self.clock, self.queue = FakeClock(), RecordingQueue()
         self.store = InterruptibleStore(engine, self.clock)
         self.webhooks = SqlWebhookStore(engine, self.clock)
@@ -119,6 +125,7 @@ class Deployment:
         )
         self.registries = Registries(self.settings)
         self.keep_failed_seconds = 0.0
+        self.maker = Maker(Builder("https://merge.example.org"), KeySigner(ec.generate_private_key(ec.SECP256R1())))
         self._hook: Hook | None = None
         self.broken_claims: list[AssertionError] = []
 
@@ -168,13 +175,24 @@ class Deployment:
         self.queue.send(PLAN, job.id)
         return job
 
+    def require_approval(self) -> None:
+        """Configure the destination so, in every process from now on."""
+        places = {"outputs": LocalDestination(path=self.outputs, requires_approval=True)}
+        self.registries = Registries(self.settings.model_copy(update={"destinations": places}))
+
+    def decide(self, job: Job, position: int, approval: Approval, reason: str | None = "because", **more: Any) -> None:
+        """Decide about an output, as the API does."""
+        self.store.decide_output(job.id, position, Decision(approval, "reviewer", reason, **more))
+        self.queue.send(PUBLISH, job.id)
+
     def cancel(self, job_id: JobId) -> None:
         """Cancel a RUNNING job, as the API does."""
         self.store.move_job(job_id, JobState.CANCELLING, phase=Phase.CLEANING)
         self.queue.send(PUBLISH, job_id)
 
     def plan(self, job_id: str, owner: str = "control-1") -> None:
-        PlanMerge(self.store, self.queue, self.open_source, self.registries.open_sink, owner)(JobId(job_id))
+        registries = (self.open_source, self.registries.open_sink)
+        PlanMerge(self.store, self.queue, registries, owner, self.registries.trust)(JobId(job_id))
 
     def run_unit(self, unit_id: str, owner: str = "merge-1") -> None:
         resources = Resources(CpuDevice(), threads=2, chunk_bytes=CHUNK_BYTES)
@@ -183,8 +201,8 @@ class Deployment:
         RunUnit(self.store, self.queue, self.clock, registries, settings)(UnitId(unit_id))
 
     def publish(self, job_id: str, owner: str = "control-1") -> None:
-        publish = Publish(self.store, self.open_source, self.registries.open_sink, owner, keeping=self._keeping)
-        publish(JobId(job_id))
+        registries = (self.open_source, self.registries.open_sink)
+        Publish(self.store, registries, owner, keeping=self._keeping, maker=self.maker)(JobId(job_id))
 
     def sweep(self) -> None:
         Sweep(self.store, self.webhooks, self.queue, self._keeping)()

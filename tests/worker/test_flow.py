@@ -9,6 +9,7 @@ from safetensors.torch import load_file
 from crossfade_core.errors import QueueUnavailable
 from crossfade_core.job import OutputState, Phase
 from crossfade_core.messages import PLAN, PUBLISH, UNIT
+from crossfade_core.own_files import OWN_FILES
 from tests.worker.deployment import LEASE_SECONDS
 
 SMALL_FILES = ["config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"]
@@ -73,7 +74,7 @@ def test_code_and_pickles_of_a_parent_do_not_travel_along(deployment):
     deployment.deliver()
     written = {path.name for path in (deployment.outputs / "x").iterdir()}
     weights = {path.name for path in deployment.pair.instruct.glob("*.safetensors")}
-    assert written == weights | {*SMALL_FILES, "model.safetensors.index.json", "README.md", "lineage.json"}
+    assert written == weights | {*SMALL_FILES, "model.safetensors.index.json", *OWN_FILES}
     assert b"print" not in (deployment.outputs / "x/README.md").read_bytes()
 
 

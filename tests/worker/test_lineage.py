@@ -40,13 +40,19 @@ def test_lineage_lists_every_file_that_went_in_with_its_digest(deployment, paren
         facts = facts_of(getattr(deployment.pair, side))
         copied = small_files(side) if side == parent else ()
         read = {name: about for name, about in facts.items() if name.endswith(".safetensors") or name in copied}
-        assert inputs[side] == {"uri": getattr(job.spec, side), "files": read}
+        assert inputs[side] == {
+            "uri": getattr(job.spec, side),
+            "files": read,
+            "licence": None,
+            "signature": None,
+        }
 
 
-def test_lineage_lists_every_file_that_came_out_but_itself(deployment):
+def test_lineage_lists_every_file_that_came_out_but_itself_and_those_signed_after_it(deployment):
     _, folder = publish(deployment)
     facts = facts_of(folder)
-    del facts["lineage.json"]
+    for later in ("lineage.json", "provenance.intoto.jsonl", "model.sig"):
+        del facts[later]
     assert lineage(folder)["outputs"] == facts
 
 
@@ -58,7 +64,7 @@ def test_lineage_holds_what_was_asked_with_its_digest(deployment):
     assert told["spec_digest"] == spec_digest(spec) == job.spec_digest
     assert told["lambda"] == 0.5
     assert told["job"] == {"id": job.id, "created_at": job.created_at.isoformat()}
-    assert told["schema"] == "crossfade.lineage/2"
+    assert told["schema"] == "crossfade.lineage/3"
 
 
 def test_lineage_holds_the_plan_in_numbers(deployment):
@@ -132,6 +138,7 @@ def test_card_begins_with_front_matter_the_hub_understands(deployment):
     assert front_matter(folder) == {
         "base_model": ["base", "instruct"],
         "base_model_relation": "merge",
+        "license": "unknown",
         "library_name": "transformers",
         "tags": ["merge", "crossfade", "partial-adaptation"],
     }
@@ -141,8 +148,8 @@ def test_card_begins_with_front_matter_the_hub_understands(deployment):
 def test_card_names_models_as_they_are_called(deployment, name):
     deployment.pair.instruct.rename(deployment.models / name)
     _, folder = publish(deployment, instruct=f"local://models/{name}")
-    assert front_matter(folder)["base_model"] == ["base", name]
-    assert f"# {name} at λ = 0.5\n" in (folder / "README.md").read_text()
+    shown = name.replace("[", r"\[").replace("]", r"\]")
+    assert f"# {shown} at λ = 0.5\n" in (folder / "README.md").read_text()
 
 
 def test_digests_are_those_of_the_bytes_that_were_read(deployment):

@@ -8,8 +8,10 @@ import pytest
 from crossfade_core.errors import CheckpointError, ConfigMalformed, SourceChanged
 from crossfade_core.job import PRIVATE
 from crossfade_core.ports import FileInfo
+from crossfade_core.provenance import Builder
 from crossfade_core.spec import MergeSpec, spec_digest
 from crossfade_registries.layout import MAX_CONFIG_BYTES
+from crossfade_worker.documents import Maker
 from crossfade_worker.output_files import stage_output_files
 from crossfade_worker.plan_record import SOURCES
 from crossfade_worker.sweep_facts import Origin, sweep_facts
@@ -62,7 +64,7 @@ def facts(sources, *, spec=SPEC, config_changes=(), tensors=(), **private):
 
 def stage(sources, sweep, position=0):
     sink = MemorySink()
-    staged = stage_output_files(sink, "x", sweep, position, sources=sources, shards=SHARDS)
+    staged = stage_output_files(sink, sweep, position, sources=sources, shards=SHARDS, maker=Maker(Builder()))
     content = {file: writer.content for (_, file), writer in sink.writers.items() if writer.state == "finished"}
     return staged, content
 

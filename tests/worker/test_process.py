@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from crossfade_core.messages import PLAN, PUBLISH, UNIT
+from crossfade_signing.key_pairs import make_key_pair
 from crossfade_worker import tasks
 from crossfade_worker.celery_app import app
 from crossfade_worker.runtime import runtime
@@ -119,8 +120,12 @@ def test_import_reads_no_settings_and_starting_without_them_says_which_are_missi
 
 def start_merge_worker(environment):
     """Start one that is to end at once; return its exit status and last word."""
+    return start_worker("merge", environment)
+
+
+def start_worker(queue, environment):
     ended = subprocess.run(
-        [sys.executable, "-m", "celery", "-A", "crossfade_worker.celery_app", "worker", "-Q", "merge"],
+        [sys.executable, "-m", "celery", "-A", "crossfade_worker.celery_app", "worker", "-Q", queue],
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
@@ -143,6 +148,34 @@ def test_merge_worker_without_the_device_it_is_to_use_takes_no_unit_and_says_so(
     )
     hidden = {"CUDA_VISIBLE_DEVICES": ""}  # where there is a GPU
     assert start_merge_worker({**environment, **hidden, "CROSSFADE_DEVICE": "cuda"}) == (1, said)
+
+
+@pytest.fixture
+def key_file(tmp_path):
+    make_key_pair(tmp_path / "signing.key", tmp_path / "signing.pub")
+    return tmp_path / "signing.key"
+
+
+def test_worker_that_merges_refuses_to_hold_a_signing_key(environment, key_file):
+    status, said = start_merge_worker({**environment, "CROSSFADE_SIGNING_KEY_FILE": str(key_file)})
+    assert (status, said[:41]) == (1, "the worker cannot start: it merges, and w")
+    status, said = start_merge_worker({**environment, "CROSSFADE_SIGNING_KEY": key_file.read_text()})
+    assert (status, said[:41]) == (1, "the worker cannot start: it merges, and w")
+    assert key_file.read_text().splitlines()[1] not in said
+
+
+def test_control_worker_whose_key_is_none_says_so_and_does_not_start(environment, key_file):
+    key_file.chmod(0o644)
+    said = start_worker("control", {**environment, "CROSSFADE_SIGNING_KEY_FILE": str(key_file)})
+    assert said[0] == 1
+    assert said[1].startswith(f"the worker cannot start: {key_file}: mode 0644 lets others read")
+
+
+def test_runtime_has_what_the_settings_sign_with(in_process, key_file, monkeypatch):
+    assert runtime().signer is None
+    runtime.cache_clear()
+    monkeypatch.setenv("CROSSFADE_SIGNING_KEY_FILE", str(key_file))
+    assert runtime().signer.public_pem == key_file.with_suffix(".pub").read_bytes()
 
 
 def test_worker_whose_engine_fails_hands_the_unit_back_and_stops(in_process, monkeypatch):

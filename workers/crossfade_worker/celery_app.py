@@ -7,17 +7,26 @@ the database are. docs/adr/0003 gives each setting's reason.
 import importlib
 import os
 import threading
+from typing import Final
 
 import structlog
 from celery import Celery
 from celery.app.utils import Settings
-from celery.signals import celeryd_after_setup, celeryd_init, worker_ready, worker_shutting_down
+from celery.signals import (
+    celeryd_after_setup,
+    celeryd_init,
+    worker_process_shutdown,
+    worker_ready,
+    worker_shutting_down,
+)
 
-from crossfade_core.errors import CrossfadeError, ProgramMissing
+from crossfade_core.errors import CrossfadeError, KeyMalformed, ProgramMissing
 from crossfade_core.messages import CONTROL_QUEUE, MERGE_QUEUE
+from crossfade_signing.signers import open_signer
 from crossfade_stores.queue import shared_celery_settings
 from crossfade_worker.logs import configure_logging
 from crossfade_worker.runtime import Runtime
+from crossfade_worker.runtime import runtime as of_this_process
 from crossfade_worker.settings import WorkerSettings
 
 log = structlog.get_logger()
@@ -36,6 +45,7 @@ app.conf.update(
     broker_connection_max_retries=None,
 )
 
+_FLUSH_SECONDS: Final = 2.0
 _is_stopping = threading.Event()
 
 
@@ -45,6 +55,26 @@ def _configure(conf: Settings, **_: object) -> None:
     settings = WorkerSettings.from_environment()
     conf.broker_url = settings.broker_url.get_secret_value()
     conf.worker_soft_shutdown_timeout = settings.grace_seconds
+
+
+def _check_signing(**_: object) -> None:
+    """See before a worker starts that it can sign, if it is to, and that none of those who merge is to.
+
+    Raises:
+        SystemExit: It cannot, or it merges.
+    """
+    settings = WorkerSettings.from_environment()
+    if settings.signs and MERGE_QUEUE in app.amqp.queues.consume_from:
+        raise SystemExit(
+            "the worker cannot start: it merges, and what computes weights must not hold the key that signs them: set "
+            "CROSSFADE_SIGNING_KEY, …_KEY_FILE or …_COMMAND for workers of the queue control alone (-Q control)"
+        )
+    try:
+        signer = open_signer(settings)
+    except (KeyMalformed, ProgramMissing) as error:
+        raise SystemExit(f"the worker cannot start: {error.message}") from None
+    if signer is not None:
+        log.info("signing.on", key_id=signer.key_id)
 
 
 def _load_engine(**_: object) -> None:
@@ -81,10 +111,18 @@ def _stop_sweeping(**_: object) -> None:
     _is_stopping.set()
 
 
+def _flush(**_: object) -> None:
+    """Let a process that ends send what it has told OpenLineage, if its receiver takes it soon."""
+    if of_this_process.cache_info().currsize and (teller := of_this_process().teller) is not None:
+        teller.flush(_FLUSH_SECONDS)
+
+
 celeryd_init.connect(_configure)
+celeryd_after_setup.connect(_check_signing)
 celeryd_after_setup.connect(_load_engine)
 worker_ready.connect(_start_sweeping)
 worker_shutting_down.connect(_stop_sweeping)
+worker_process_shutdown.connect(_flush)
 
 
 def _deliver_forever(runtime: Runtime) -> None:

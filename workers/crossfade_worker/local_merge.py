@@ -5,37 +5,32 @@ face of it. A process of its own because the CLI must not load torch (import rul
 """
 
 import contextlib
-import functools
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from pydantic import ValidationError
 
 from crossfade_core.errors import InvalidSpec, SinkUnavailable
 from crossfade_core.job import JobId
-from crossfade_core.plan import ROLES, ShardPlan
-from crossfade_core.ports import Source
-from crossfade_core.source_ref import LocalRef, parse_source
+from crossfade_core.plan import ROLES
+from crossfade_core.provenance import Builder
 from crossfade_core.spec import MergeSpec, spec_digest
 from crossfade_engine.input_digests import InputDigests
-from crossfade_engine.merge_shard import Parents, Resources, open_resources
+from crossfade_engine.merge_shard import Parents, open_resources
 from crossfade_registries.json_program import emit, run_program
 from crossfade_registries.layout import SourcedPlan, open_sources, plan_spec
 from crossfade_registries.local.sink import LocalSink
-from crossfade_registries.local.source import LocalSource
+from crossfade_worker.documents import Maker
 from crossfade_worker.output_files import stage_output_files
+from crossfade_worker.own_sources import OwnSources, own_uri
 from crossfade_worker.plan_record import plan_summary
-from crossfade_worker.stream_shard import Order, stream_shard
+from crossfade_worker.stream_shard import Order, stream_shards
 from crossfade_worker.sweep_facts import Origin, SweepFacts, sweep_facts
-
-REMOTE_SCHEMES: Final = ("hf://", "s3://")
-_ROOT: Final = "filesystem"
-"""Root name of sources given by absolute path: all of the file system, with the rights of the user who runs this."""
 
 
 def main() -> int:
@@ -47,7 +42,7 @@ def _merge(request: Mapping[str, Any]) -> dict[str, Any]:
     spec = _spec(request)
     job_id = JobId(f"local-{os.urandom(8).hex()}")
     out = Path(request["out"])
-    sourced = plan_spec(spec, _open_source)
+    sourced = plan_spec(spec, OwnSources().open)
     with _output_folder(out) as folder:
         sink = LocalSink(folder, job_id, overwrite=spec.overwrite, direct=request.get("write", "auto") == "auto")
         for name in spec.output_names(job_id):
@@ -64,10 +59,11 @@ def _merge(request: Mapping[str, Any]) -> dict[str, Any]:
 def _sweep(spec: MergeSpec, job_id: JobId, sourced: SourcedPlan, sink: LocalSink, threads: int) -> dict[str, Any]:
     baseline_bytes = _reset_memory_peak()
     started = time.monotonic()
-    with open_sources(sourced.uris, _open_source) as sources:
+    with open_sources(sourced.uris, OwnSources().open) as sources:
         parents = Parents(sources, sourced.files, InputDigests(sourced.plan.shards, sources, sourced.files))
         order = Order.of(spec, job_id)
-        results = _stream(sourced.plan.shards, parents, order, sink, open_resources(threads=threads))
+        resources = open_resources(threads=threads)
+        results = stream_shards(sourced.plan.shards, parents, order, sink, resources=resources, tell=_progress)
         pass_seconds = time.monotonic() - started
         facts = _facts(spec, job_id, sourced, results)
         for position, (lam, name) in enumerate(order.outputs):
@@ -75,8 +71,8 @@ def _sweep(spec: MergeSpec, job_id: JobId, sourced: SourcedPlan, sink: LocalSink
                 shard.file: {"size_bytes": shard.size_bytes, "sha256": result["outputs"][position]}
                 for shard, result in zip(sourced.plan.shards, results, strict=True)
             }
-            staged = stage_output_files(sink, name, facts, position, sources=sources, shards=shards)
-            uri = staged.commit(sink, name)
+            staged = stage_output_files(sink, facts, position, sources=sources, shards=shards, maker=Maker(Builder()))
+            uri = staged.commit(sink)
             listed = [{"name": file, **about} for file, about in staged.files.items()]
             emit(
                 "output",
@@ -92,25 +88,12 @@ def _sweep(spec: MergeSpec, job_id: JobId, sourced: SourcedPlan, sink: LocalSink
     }
 
 
-def _stream(
-    shards: Sequence[ShardPlan], parents: Parents, order: Order, sink: LocalSink, resources: Resources
-) -> list[dict[str, Any]]:
-    total_bytes = sum(shard.size_bytes for shard in shards) * len(order.outputs)
-    done_bytes = 0
-    results = []
-    for shard in shards:
-        tick = functools.partial(_progress, done_bytes, total_bytes)
-        results.append(stream_shard(shard, parents, order, sink, resources=resources, on_tick=tick))
-        done_bytes += shard.size_bytes * len(order.outputs)
-    return results
-
-
-def _progress(before_bytes: int, total_bytes: int, made_bytes: int) -> None:
-    emit("progress", bytes_done=before_bytes + made_bytes, bytes_total=total_bytes)
+def _progress(done_bytes: int, total_bytes: int) -> None:
+    emit("progress", bytes_done=done_bytes, bytes_total=total_bytes)
 
 
 def _spec(request: Mapping[str, Any]) -> MergeSpec:
-    uris = {side: _uri(request[side]) for side in ROLES if request.get(side)}
+    uris = {side: own_uri(request[side]) for side in ROLES if request.get(side)}
     fields = dict(request["spec"])
     instruct: str | dict[str, Any] = uris["instruct"]
     if "reference" in uris:
@@ -121,22 +104,6 @@ def _spec(request: Mapping[str, Any]) -> MergeSpec:
         first = error.errors()[0]
         field = ".".join(map(str, first["loc"])) or "spec"
         raise InvalidSpec(f"{field}: {first['msg'].removeprefix('Value error, ')}", field=field) from error
-
-
-def _uri(source: str) -> str:
-    """Return a remote source as it stands; a path absolute and free of '..', where links keep their names."""
-    if source.startswith(REMOTE_SCHEMES):
-        return source
-    return f"local://{_ROOT}{os.path.normpath(Path(source).absolute())}"
-
-
-def _open_source(uri: str) -> Source:
-    ref = parse_source(uri)
-    if isinstance(ref, LocalRef):
-        return LocalSource(Path("/"), ref.path, uri)
-    from crossfade_registries.own_registries import open_own_source  # its clients take a second to load
-
-    return open_own_source(ref)
 
 
 @contextlib.contextmanager

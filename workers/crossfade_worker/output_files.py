@@ -1,20 +1,20 @@
-"""Stage the files of one output that are no weights: index, config, tokenizer, card, lineage."""
+"""Stage the files of one output that are no weights: what is copied along, the index, and our own documents."""
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from crossfade_core.checkpoint import INDEX_FILE
 from crossfade_core.errors import ConfigMalformed
-from crossfade_core.lineage import FileFacts, Lineage, lineage_json
-from crossfade_core.model_card import model_card
+from crossfade_core.lineage import FileFacts, Lineage
 from crossfade_core.model_config import CONFIG_FILE, apply_changes
-from crossfade_core.own_files import CARD_FILE, LINEAGE_FILE
 from crossfade_core.ports import FileInfo, Sink, Source, StagedFile
 from crossfade_core.spec import Role
 from crossfade_registries.layout import MAX_CONFIG_BYTES, check_unchanged
 from crossfade_registries.opened import read_file
+from crossfade_registries.source_signatures import check_signed
+from crossfade_worker.documents import Maker, documents
 from crossfade_worker.sweep_facts import SweepFacts
 
 _BLOCK_BYTES: Final = 1 << 20
@@ -25,43 +25,46 @@ class StagedOutput:
     """An output of which everything is staged.
 
     Attributes:
+        name: Below its destination.
         files: Size and digest of every file, shards and lineage included.
         statistics: What its λ really did, as JSON: the figures and `warnings`.
         inputs: Of every source, by role, its pinned `uri` and the `files` that were read.
     """
 
+    name: str
     files: dict[str, dict[str, Any]]
     statistics: dict[str, Any]
     inputs: dict[str, dict[str, Any]]
 
-    def commit(self, sink: Sink, name: str) -> str:
-        """Publish it as `name`; return its URI.
+    def commit(self, sink: Sink) -> str:
+        """Publish it; return its URI.
 
         Raises:
             SinkError: As the sink's `commit`.
         """
-        return sink.commit(name, {file: StagedFile(**about) for file, about in self.files.items()})
+        return sink.commit(self.name, {file: StagedFile(**about) for file, about in self.files.items()})
 
 
 def stage_output_files(
-    sink: Sink, name: str, facts: SweepFacts, position: int, *, sources: Mapping[Role, Source], shards: FileFacts
+    sink: Sink, facts: SweepFacts, position: int, *, sources: Mapping[Role, Source], shards: FileFacts, maker: Maker
 ) -> StagedOutput:
-    """Stage everything of output `name` but its shards; holds one MiB, the config and the lineage record.
+    """Stage everything of one output but its shards; holds one MiB, the config and the lineage record.
 
     Args:
         sink: Where to.
-        name: The output.
         facts: What the outputs share.
         position: Which of the job's λ it is.
         sources: All of the job's, by role.
         shards: Size and digest of each shard already staged.
+        maker: Who makes it.
 
     Raises:
         CheckpointError: The config.json to copy is too large, or is not what the planned changes fit.
         SourceError: A file to copy cannot be read, or is not the planned one.
         SinkError: The destination refused.
+        SigningFailed: The key could not be used.
     """
-    told = facts.told(position)
+    name = facts.output_name(position)
     files = {file: dict(about) for file, about in shards.items()}
     inputs: dict[Role, dict[str, Mapping[str, Any]]] = {role: dict(found) for role, found in facts.inputs.items()}
     for role, info in facts.plan.companions:
@@ -71,41 +74,36 @@ def stage_output_files(
     _check_unchanged(facts, sources)
     if facts.plan.index is not None:
         files[INDEX_FILE] = _write(sink, name, INDEX_FILE, facts.plan.index)
-    origin = facts.origin
-    lam = origin.spec.lambdas[position]
-    files[CARD_FILE] = _write(sink, name, CARD_FILE, _card(facts, lam, told))
-    lineage = _lineage(facts, lam, inputs, files, told)
-    files[LINEAGE_FILE] = _write(sink, name, LINEAGE_FILE, lineage_json(lineage))
-    return StagedOutput(
-        files,
-        {key: value for key, value in told.items() if key != "tensors"},
-        {role: {"uri": uri, "files": inputs[role]} for role, uri in facts.plan.sources.items()},
-    )
+    lineage = _lineage(facts, position, inputs)
+    for file, make in documents(maker, facts.sweep):
+        files[file] = _write(sink, name, file, make(replace(lineage, outputs=files)))
+    told = {key: value for key, value in lineage.statistics.items() if key != "tensors"}
+    sides = {str(role): {"uri": uri, "files": inputs[role]} for role, uri in facts.plan.sources.items()}
+    return StagedOutput(name, files, told, sides)
 
 
-def _card(facts: SweepFacts, lam: float, told: Mapping[str, Any]) -> bytes:
-    origin = facts.origin
-    return model_card(origin.spec, lam, origin.job_id, sources=facts.plan.sources, statistics=told)
-
-
-def _lineage(
-    facts: SweepFacts, lam: float, inputs: Mapping[Role, FileFacts], files: FileFacts, told: Mapping[str, Any]
-) -> Lineage:
-    origin = facts.origin
+def _lineage(facts: SweepFacts, position: int, inputs: Mapping[Role, FileFacts]) -> Lineage:
+    origin, plan = facts.origin, facts.plan
+    signatures = {
+        role: check_signed(signed, inputs[role], plan.sources[role]) for role, signed in plan.signatures.items()
+    }
     return Lineage(
         spec=origin.spec,
         spec_digest=origin.spec_digest,
         job_id=origin.job_id,
         created_at=origin.created_at,
-        lam=lam,
-        sources=facts.plan.sources,
+        lam=origin.spec.lambdas[position],
+        output_name=facts.output_name(position),
+        sources=plan.sources,
         inputs=inputs,
-        plan=facts.plan.numbers,
-        exceptions=facts.plan.exceptions,
-        config_changes=facts.plan.config_changes,
-        statistics=told,
-        outputs=files,
+        plan=plan.numbers,
+        exceptions=plan.exceptions,
+        config_changes=plan.config_changes,
+        statistics=facts.told(position),
+        outputs={},
         software=facts.software,
+        licences=plan.licences,
+        signatures={role: signed.as_told() for role, signed in signatures.items()},
     )
 
 

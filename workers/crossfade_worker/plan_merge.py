@@ -4,12 +4,19 @@ import contextlib
 
 import structlog
 
-from crossfade_core.errors import CheckpointError, IllegalTransition, PlanRefused, SinkError, SourceError
+from crossfade_core.errors import (
+    CheckpointError,
+    IllegalTransition,
+    PlanRefused,
+    SinkError,
+    SourceError,
+)
 from crossfade_core.job import Job, JobId, JobState, Phase, UnitState
 from crossfade_core.messages import PUBLISH, UNIT
 from crossfade_core.ports import JobStore, OpenSink, OpenSource, TaskQueue
 from crossfade_registries.acceptance import check_outputs
 from crossfade_registries.layout import SourcedPlan, merge_digest, plan_spec
+from crossfade_registries.source_signatures import SourceTrust
 from crossfade_worker.lease import control_lease
 from crossfade_worker.plan_record import new_units, plan_summary
 
@@ -22,16 +29,21 @@ class PlanMerge:
     Args:
         store: The truth.
         queue: Where units are sent.
-        open_source: For the headers.
-        open_sink: To see early whether the outputs' names are free.
+        registries: For the headers, and to see early whether the outputs' names are free.
         owner: Name of this process, for the job's control lease.
+        trust: What is asked of the sources' signatures.
     """
 
     def __init__(
-        self, store: JobStore, queue: TaskQueue, open_source: OpenSource, open_sink: OpenSink, owner: str
+        self,
+        store: JobStore,
+        queue: TaskQueue,
+        registries: tuple[OpenSource, OpenSink],
+        owner: str,
+        trust: SourceTrust,
     ) -> None:
-        self._store, self._queue, self._owner = store, queue, owner
-        self._open_source, self._open_sink = open_source, open_sink
+        self._store, self._queue, self._owner, self._trust = store, queue, owner, trust
+        self._open_source, self._open_sink = registries
 
     def __call__(self, job_id: JobId) -> None:
         """Plan the job unless it has ended or has a plan; send the units that wait, either way.
@@ -77,6 +89,6 @@ class PlanMerge:
         log.info("job.planned", units=len(sourced.plan.shards), read_bytes=sourced.plan.read_bytes)
 
     def _check(self, job: Job) -> SourcedPlan:
-        sourced = plan_spec(job.spec, self._open_source)
+        sourced = plan_spec(job.spec, self._open_source, trust=self._trust)
         check_outputs(self._open_sink(job.spec, job.id), job.spec.output_names(job.id), sourced.plan)
         return sourced

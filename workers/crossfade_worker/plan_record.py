@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from typing import Any, Final, cast
 
 from crossfade_core.job import PRIVATE, Job
+from crossfade_core.licence import LicenceRecord
 from crossfade_core.ports import FileInfo, NewUnit
 from crossfade_core.spec import Role
 from crossfade_registries.layout import SourcedPlan, files_as_record, files_from_record
+from crossfade_registries.source_signatures import SignedSource, signed_from_record
 
 SOURCES: Final = "sources"
 """Key of a plan summary that tells everybody the pinned URI of every source, by role."""
@@ -25,6 +27,8 @@ class PlanRecord:
         index: The outputs' index file, None where there is none.
         exceptions: {tensor, action, reason} of all that is not plainly interpolated.
         config_changes: What the outputs' config.json says other than its original: JSON pointer to value.
+        signatures: What came of looking at the sources' signatures.
+        licences: What the sources' cards say of their licence, where they say anything.
     """
 
     numbers: Mapping[str, Any]
@@ -34,6 +38,8 @@ class PlanRecord:
     index: bytes | None
     exceptions: Sequence[Mapping[str, str]]
     config_changes: Mapping[str, Any]
+    signatures: Mapping[Role, SignedSource]
+    licences: Mapping[Role, LicenceRecord]
 
 
 def plan_summary(sourced: SourcedPlan) -> dict[str, Any]:
@@ -49,6 +55,8 @@ def plan_summary(sourced: SourcedPlan) -> dict[str, Any]:
             "index": index.decode() if index is not None else None,
             "exceptions": plan.exceptions(),
             "config_changes": dict(plan.config_changes or {}),
+            "signatures": {role: signed.as_record() for role, signed in sourced.signatures.items()},
+            "licences": {role: licence.as_record() for role, licence in sourced.licences.items()},
         },
     }
 
@@ -81,6 +89,8 @@ def read_plan(summary: Mapping[str, Any]) -> PlanRecord:
         index=kept["index"].encode() if kept["index"] is not None else None,
         exceptions=kept["exceptions"],
         config_changes=kept["config_changes"],
+        licences=kept.get("licences", {}),
+        signatures={role: signed_from_record(record) for role, record in kept.get("signatures", {}).items()},
     )
 
 

@@ -1,4 +1,7 @@
-"""End a job: publish every output once all units are done, or clean up after a cancel or a failure."""
+"""End a job: publish every output once all units are done, or clean up after a cancel or a failure.
+
+Where the destination requires approval, an output is staged whole and then left alone until somebody decides.
+"""
 
 import contextlib
 from collections.abc import Mapping, Sequence
@@ -7,10 +10,12 @@ from typing import Any, Final
 
 import structlog
 
+from crossfade_core.approval import has_to_be_worked_on, waits_only
 from crossfade_core.errors import (
     CheckpointError,
     CrossfadeError,
     IllegalTransition,
+    SigningFailed,
     SinkError,
     SourceError,
     StagedFileCorrupted,
@@ -19,6 +24,8 @@ from crossfade_core.job import Job, JobId, JobState, Output, OutputState, Phase,
 from crossfade_core.ports import JobStore, OpenSink, OpenSource, Sink, Source
 from crossfade_core.spec import Role
 from crossfade_registries.layout import open_sources
+from crossfade_worker.approved import commit_approved, keep_staged
+from crossfade_worker.documents import Maker
 from crossfade_worker.keeping import Keeping
 from crossfade_worker.lease import CONTROL_LEASE_SECONDS, control_lease
 from crossfade_worker.output_files import stage_output_files
@@ -36,17 +43,23 @@ class Publish:
 
     Args:
         store: The truth.
-        open_source: For the companions copied from a parent.
-        open_sink: Where outputs are staged.
+        registries: The companions copied from a parent come from there, and outputs are staged there.
         owner: Name of this process, for the job's control lease.
         keeping: For how long what a failed job has staged is kept.
+        maker: Who vouches for what is published.
     """
 
     def __init__(
-        self, store: JobStore, open_source: OpenSource, open_sink: OpenSink, owner: str, *, keeping: Keeping
+        self,
+        store: JobStore,
+        registries: tuple[OpenSource, OpenSink],
+        owner: str,
+        *,
+        keeping: Keeping,
+        maker: Maker,
     ) -> None:
-        self._store, self._owner, self._keeping = store, owner, keeping
-        self._open_source, self._open_sink = open_source, open_sink
+        self._store, self._owner, self._keeping, self._maker = store, owner, keeping, maker
+        self._open_source, self._open_sink = registries
 
     def __call__(self, job_id: JobId) -> None:
         """Settle the job if its units allow.
@@ -59,11 +72,17 @@ class Publish:
                 return
             job = self._store.get_job(job_id)
             if job.state is JobState.RUNNING:
-                units = list(self._store.list_units(job_id))
-                if units and all(unit.state is UnitState.DONE for unit in units):
-                    self._publish(job, units)
+                self._advance(job)
             elif job.state is not JobState.QUEUED:
                 self._clean(job)
+
+    def _advance(self, job: Job) -> None:
+        if waits_only(self._store.list_outputs(job.id)):
+            self._store.set_phase(job.id, Phase.APPROVING)
+            return
+        units = list(self._store.list_units(job.id))
+        if units and all(unit.state is UnitState.DONE for unit in units):
+            self._publish(job, units)
 
     def _clean(self, job: Job) -> None:
         """Remove what was staged, unless it is kept for a retry.
@@ -91,25 +110,50 @@ class Publish:
 
     def _publish(self, job: Job, units: list[Unit]) -> None:
         self._store.set_phase(job.id, Phase.PUBLISHING)
+        try:
+            sink = self._open_sink(job.spec, job.id)
+        except SinkError as error:
+            for output in self._to_do(job):
+                self._give_up(output, error)
+        else:
+            self._commit_approved(job, sink)  # first: neither their sources nor the others are needed for it
+            if self._pending(job):
+                self._publish_pending(job, units, sink)
+                self._commit_approved(job, sink)  # what was approved meanwhile
+        if self._is_held(job):
+            self._settle(job)
+
+    def _commit_approved(self, job: Job, sink: Sink) -> None:
+        for output in self._to_do(job):
+            if output.state is not OutputState.STAGED:
+                continue
+            if not self._may_go_on(job):
+                return
+            try:
+                uri = commit_approved(self._store, sink, output)
+            except SinkError as error:
+                self._give_up(output, error)
+            else:
+                self._store.publish_output(
+                    output.job_id, output.position, uri, output.files, statistics=output.statistics
+                )
+                log.info("output.published", name=output.name, uri=uri)
+
+    def _publish_pending(self, job: Job, units: list[Unit], sink: Sink) -> None:
         origin = Origin(job.spec, job.spec_digest, job.id, job.created_at.isoformat())
         facts = sweep_facts(origin, job.plan_summary or {}, [unit.result or {} for unit in units])
         with contextlib.ExitStack() as opened:
             try:
-                sink = self._open_sink(job.spec, job.id)
                 sources = opened.enter_context(open_sources(pinned_sources(job), self._open_source))
-            except (SourceError, SinkError) as error:
+            except SourceError as error:
                 for output in self._pending(job):
                     self._give_up(output, error)
-                self._settle(job)
                 return
             for output in self._pending(job):
-                if not self._store.lease_job(job.id, self._owner, CONTROL_LEASE_SECONDS):
-                    return  # so slow that another process has taken over
-                if not self._is_running(job.id):
-                    break
+                if not self._may_go_on(job):
+                    return
                 shards = shard_facts(units, output.position)
                 self._publish_one(sink, facts, output, sources=sources, shards=shards)
-        self._settle(job)
 
     def _publish_one(
         self,
@@ -121,11 +165,15 @@ class Publish:
         shards: Mapping[str, Mapping[str, Any]],
     ) -> None:
         try:
-            staged = stage_output_files(sink, output.name, facts, output.position, sources=sources, shards=shards)
+            maker = self._maker.remembering(self._store, output)
+            staged = stage_output_files(sink, facts, output.position, sources=sources, shards=shards, maker=maker)
             if not self._is_running(output.job_id):  # cancelled while the last files were staged
                 return
-            uri = staged.commit(sink, output.name)
-        except (SourceError, CheckpointError, SinkError) as error:
+            if sink.requires_approval:
+                keep_staged(self._store, sink, output, staged)
+                return
+            uri = staged.commit(sink)
+        except (SourceError, CheckpointError, SinkError, SigningFailed) as error:
             self._give_up(output, error)
         else:
             self._store.publish_output(
@@ -145,9 +193,11 @@ class Publish:
         if not self._is_running(job.id):  # cancelled, or overdue
             self._clean(self._store.get_job(job.id))
             return
-        if self._pending(job):
-            return  # what was delayed; the sweep sends again
         outputs = self._store.list_outputs(job.id)
+        if waits_only(outputs):
+            self._store.set_phase(job.id, Phase.APPROVING)
+        if any(output.state in (OutputState.PENDING, OutputState.STAGED) for output in outputs):
+            return  # what was delayed; the sweep sends again
         failed = [output for output in outputs if output.state is OutputState.FAILED]
         state = JobState.SUCCEEDED
         if failed:
@@ -157,8 +207,18 @@ class Publish:
     def _is_running(self, job_id: JobId) -> bool:
         return self._store.get_job(job_id).state is JobState.RUNNING
 
+    def _is_held(self, job: Job) -> bool:
+        """Tell whether the job is still this process's: one that is slow may have been overtaken."""
+        return self._store.lease_job(job.id, self._owner, CONTROL_LEASE_SECONDS)
+
+    def _may_go_on(self, job: Job) -> bool:
+        return self._is_held(job) and self._is_running(job.id)
+
+    def _to_do(self, job: Job) -> list[Output]:
+        return [output for output in self._store.list_outputs(job.id) if has_to_be_worked_on(output)]
+
     def _pending(self, job: Job) -> list[Output]:
-        return [output for output in self._store.list_outputs(job.id) if output.state is OutputState.PENDING]
+        return [output for output in self._to_do(job) if output.state is OutputState.PENDING]
 
     def _end(self, job: Job, state: JobState, errors: Sequence[dict[str, Any]]) -> None:
         staged_until: datetime | None = self._keeping.until(*errors)

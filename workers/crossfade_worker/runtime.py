@@ -5,7 +5,12 @@ import os
 import socket
 from typing import TYPE_CHECKING
 
+from sqlalchemy import Engine
+
+from crossfade_core.ports import OpenSink, OpenSource, Signer
+from crossfade_core.provenance import Builder
 from crossfade_registries.config import Registries
+from crossfade_signing.signers import open_signer
 from crossfade_stores.clock import SystemClock
 from crossfade_stores.engine import create_store_engine
 from crossfade_stores.job_store import SqlJobStore
@@ -13,11 +18,14 @@ from crossfade_stores.queue import CeleryTaskQueue
 from crossfade_stores.webhook_store import SqlWebhookStore
 from crossfade_webhooks.post import post
 from crossfade_worker.deliver import Deliver
+from crossfade_worker.documents import Maker
 from crossfade_worker.keeping import Keeping
+from crossfade_worker.openlineage_teller import open_teller
 from crossfade_worker.plan_merge import PlanMerge
 from crossfade_worker.publish import Publish
 from crossfade_worker.settings import WorkerSettings
 from crossfade_worker.sweep import Sweep
+from crossfade_worker.telling_store import TellingStore
 
 if TYPE_CHECKING:
     from crossfade_worker.run_unit import RunUnit
@@ -31,21 +39,31 @@ class Runtime:
         self.owner = f"{socket.gethostname()}:{os.getpid()}"
         self.clock = SystemClock()
         engine = create_store_engine(settings.database_url.get_secret_value())
-        self.store, self.webhooks = SqlJobStore(engine, self.clock), SqlWebhookStore(engine, self.clock)
+        self.teller = open_teller(os.environ)
+        self.store, self.webhooks = self._open_store(engine), SqlWebhookStore(engine, self.clock)
         self.queue = CeleryTaskQueue(settings.broker_url.get_secret_value())
         self.registries = Registries(settings)
+
+    def _open_store(self, engine: Engine) -> SqlJobStore:
+        if self.teller is None:
+            return SqlJobStore(engine, self.clock)
+        return TellingStore(engine, self.clock, self.teller)
 
     @functools.cached_property
     def plan_merge(self) -> PlanMerge:
         """Return the planner."""
-        return PlanMerge(self.store, self.queue, self.registries.open_source, self.registries.open_sink, self.owner)
+        return PlanMerge(self.store, self.queue, self._opened, self.owner, self.registries.trust)
+
+    @functools.cached_property
+    def signer(self) -> Signer | None:
+        """Return the key that signs outputs; None where none is given."""
+        return open_signer(self.settings)
 
     @functools.cached_property
     def publish(self) -> Publish:
         """Return the publisher."""
-        return Publish(
-            self.store, self.registries.open_source, self.registries.open_sink, self.owner, keeping=self._keeping
-        )
+        maker = Maker(Builder(self.settings.public_url), self.signer)
+        return Publish(self.store, self._opened, self.owner, keeping=self._keeping, maker=maker)
 
     @functools.cached_property
     def sweep(self) -> Sweep:
@@ -72,7 +90,7 @@ class Runtime:
             self.store,
             self.queue,
             self.clock,
-            (self.registries.open_source, self.registries.open_sink),
+            self._opened,
             UnitSettings(
                 self.owner,
                 self.settings.lease_seconds,
@@ -82,6 +100,10 @@ class Runtime:
                 keep_failed_seconds=self.settings.keep_failed_seconds,
             ),
         )
+
+    @property
+    def _opened(self) -> tuple[OpenSource, OpenSink]:
+        return self.registries.open_source, self.registries.open_sink
 
     @property
     def _keeping(self) -> Keeping:

@@ -5,13 +5,14 @@ from typing import Literal, Self
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from crossfade_registries.settings import RegistrySettings
+from crossfade_registries.settings import Endpoint, RegistrySettings
+from crossfade_signing.settings import SigningSettings
 from crossfade_stores.settings import ENV_PREFIX, BrokerUrl, DatabaseUrl, describe_invalid
 from crossfade_webhooks.settings import WebhookSettings
 
 
-class WorkerSettings(RegistrySettings, WebhookSettings, BaseSettings):
-    """One worker process, and the registries it reads and writes.
+class WorkerSettings(RegistrySettings, WebhookSettings, SigningSettings, BaseSettings):
+    """One worker process, the registries it reads and writes, and what a control worker alone signs with.
 
     Attributes:
         database_url: Where jobs are kept: `sqlite:////…` or `postgresql://…`.
@@ -25,6 +26,7 @@ class WorkerSettings(RegistrySettings, WebhookSettings, BaseSettings):
         keep_failed_seconds: How long a failed job keeps what its units have staged, for a retry; 0 for not at all.
         threads: How many threads stream a unit; 0 for two a core.
         device: Where tensors are computed.
+        public_url: Where everybody reaches the API of this deployment; provenance names its builder by it.
     """
 
     model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, frozen=True, extra="forbid")
@@ -39,6 +41,7 @@ class WorkerSettings(RegistrySettings, WebhookSettings, BaseSettings):
     keep_failed_seconds: float = Field(default=24 * 3600, ge=0, le=90 * 24 * 3600)
     threads: int = Field(default=0, ge=0, le=256)
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    public_url: Endpoint | None = None
 
     @classmethod
     def from_environment(cls) -> Self:

@@ -1,20 +1,28 @@
-"""Stream one output shard into a sink: the seam where registries' bytes meet the engine's tensors."""
+"""Stream output shards into a sink: the seam where registries' bytes meet the engine's tensors."""
 
 import contextlib
+import functools
 import platform
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 from crossfade_core.job import JobId
 from crossfade_core.plan import ShardPlan
-from crossfade_core.ports import FileWriter, Sink
+from crossfade_core.ports import FileWriter
 from crossfade_core.spec import MergeSpec
 from crossfade_engine.crew import OnTick
 from crossfade_engine.merge_shard import MergedShard, Parents, Resources, merge_shard
 from crossfade_engine.terms import Terms
 from crossfade_registries.layout import check_unchanged
+
+
+class Files(Protocol):
+    """Where shards go: of a sink the one method that streaming needs."""
+
+    def create_file(self, name: str, file: str, size_bytes: int) -> FileWriter:
+        """Begin the file `file` of output `name`."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +47,7 @@ def stream_shard(
     shard: ShardPlan,
     parents: Parents,
     order: Order,
-    sink: Sink,
+    sink: Files,
     *,
     resources: Resources,
     on_tick: OnTick,
@@ -75,6 +83,42 @@ def stream_shard(
     return _result(merged)
 
 
+def stream_shards(
+    shards: Sequence[ShardPlan],
+    parents: Parents,
+    order: Order,
+    sink: Files,
+    *,
+    resources: Resources,
+    tell: Callable[[int, int], None],
+) -> list[dict[str, Any]]:
+    """Merge every shard of a job, one after the other, as `stream_shard` does.
+
+    Args:
+        shards: All of the plan's.
+        parents: The sources, and the files that were planned.
+        order: Which outputs, and how they are computed.
+        sink: Where to.
+        resources: What to compute with.
+        tell: Told the bytes made so far and those to make, over all λ.
+
+    Returns:
+        The result of each shard.
+    """
+    total_bytes = sum(shard.size_bytes for shard in shards) * len(order.outputs)
+    done_bytes = 0
+    results = []
+    for shard in shards:
+        tick = functools.partial(_tell_on, tell, done_bytes, total_bytes)
+        results.append(stream_shard(shard, parents, order, sink, resources=resources, on_tick=tick))
+        done_bytes += shard.size_bytes * len(order.outputs)
+    return results
+
+
+def _tell_on(tell: Callable[[int, int], None], before_bytes: int, total_bytes: int, made_bytes: int) -> None:
+    tell(before_bytes + made_bytes, total_bytes)
+
+
 def _check_parents(parents: Parents) -> None:
     for role, source in parents.sources.items():
         check_unchanged(source, parents.files[role])
@@ -85,10 +129,15 @@ def _result(merged: MergedShard) -> dict[str, Any]:
         "outputs": list(merged.outputs),
         "inputs": {role: dict(files) for role, files in merged.inputs.items()},
         "statistics": merged.statistics,
-        "software": {
-            "crossfade": version("crossfade"),
-            "torch": version("torch"),
-            "python": platform.python_version(),
-            "machine": platform.machine(),
-        },
+        "software": software(),
+    }
+
+
+def software() -> dict[str, str]:
+    """Return the versions that compute here."""
+    return {
+        "crossfade": version("crossfade"),
+        "torch": version("torch"),
+        "python": platform.python_version(),
+        "machine": platform.machine(),
     }

@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Final
 
 from crossfade_core.ports import FileInfo
 from crossfade_core.spec import MergeSpec, Role
 from crossfade_core.statistics import SweepStatistics, output_figures, tensor_figures
+from crossfade_core.sweep_plot import SweepPoint
 from crossfade_core.sweep_warnings import warnings
 from crossfade_worker.plan_record import PlanRecord, merged_results, read_plan
 
@@ -50,6 +52,19 @@ class SweepFacts:
             for info in files.values()
             if not info.name.endswith(WEIGHTS) and (role, info) not in self.plan.companions
         ]
+
+    def output_name(self, position: int) -> str:
+        """Return the name of one output."""
+        return self.origin.spec.output_names(self.origin.job_id)[position]
+
+    @cached_property
+    def sweep(self) -> tuple[SweepPoint, ...]:
+        """What every λ really did, in their order; computed once, as it goes over all tensors for each of them."""
+        lambdas = self.origin.spec.lambdas
+        records = [output_figures(self.statistics, position, lam).as_record() for position, lam in enumerate(lambdas)]
+        return tuple(
+            (lam, found["realised"], found["relative_delta_norm"]) for lam, found in zip(lambdas, records, strict=True)
+        )
 
     def told(self, position: int) -> dict[str, Any]:
         """Return what one λ really did, as JSON: the output's figures, `warnings`, and the figures of its `tensors`."""

@@ -1,19 +1,19 @@
 """Submit, show, list, cancel and retry merge jobs."""
 
-from collections.abc import Sequence
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Response
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from crossfade_api.answers import show_job, show_jobs
 from crossfade_api.auth import Canceller, Reader, Submitter
-from crossfade_api.dependencies import Adapters, AdaptersDep, ExistingJob, NamedJob
+from crossfade_api.dependencies import AdaptersDep, ExistingJob, NamedJob
 from crossfade_api.page_tokens import PageToken, cut_page, read_token
 from crossfade_api.problems import documented
 from crossfade_api.steering import cancel_job, retry_job
 from crossfade_api.submission import submit_once
-from crossfade_api.views import JobListView, JobSummaryView, JobView, LinksView
-from crossfade_core.job import Job, JobId, JobState
+from crossfade_api.views import JobListView, JobView, LinksView
+from crossfade_core.job import JobId, JobState
 from crossfade_core.keys import KeyName
 from crossfade_core.ports import JobFilter
 from crossfade_core.spec import LABEL_VALUE, MAX_LABELS, DestinationId, MergeSpec, SourceUri
@@ -99,7 +99,7 @@ def submit_merge(
         response.headers[REPLAYED] = "true"
     elif accepted.is_reused and accepted.job.state is JobState.SUCCEEDED:
         response.status_code = 200
-    return _show(accepted.job, adapters, is_reused=accepted.is_reused)
+    return show_job(accepted.job, adapters, is_reused=accepted.is_reused)
 
 
 @router.get(
@@ -131,7 +131,7 @@ def get_merge(
     if tag in [known.strip() for known in (if_none_match or "").split(",")]:
         return Response(status_code=304, headers={"ETag": tag})
     response.headers["ETag"] = tag
-    return JobView.of(job, adapters.store.list_outputs(job.id), progress, adapters.clock.now())
+    return show_job(job, adapters, progress=progress)
 
 
 @router.get("", operation_id="list_merges", summary="List jobs", responses=documented(401, 403, 422, 503))
@@ -140,7 +140,7 @@ def list_merges(_: Reader, adapters: AdaptersDep, asked: Annotated[JobsQuery, Qu
     after = read_token(asked.page, asked.wanted)
     jobs = adapters.store.list_jobs(asked.wanted, limit=asked.limit + 1, before=None if after is None else JobId(after))
     page, following = cut_page(jobs, asked.limit, asked.wanted)
-    return JobListView(items=_show_all(page, adapters), next=following)
+    return JobListView(items=show_jobs(page, adapters), next=following)
 
 
 @router.post(
@@ -156,7 +156,7 @@ def cancel_merge(caller: Canceller, job: ExistingJob, adapters: AdaptersDep) -> 
     Cancelling again while it is CANCELLING is no error; a job that has ended refuses (409). Outputs that are published
     stay; no other of its outputs is published.
     """
-    return _show(cancel_job(job, caller, adapters), adapters)
+    return show_job(cancel_job(job, caller, adapters), adapters)
 
 
 @router.post(
@@ -172,16 +172,4 @@ def retry_merge(caller: Submitter, job: ExistingJob, adapters: AdaptersDep) -> J
     Until `staged_until` its finished units are kept; afterwards they are made again. A job in another state refuses
     (409). Its deadline begins anew.
     """
-    return _show(retry_job(job, caller, adapters), adapters)
-
-
-def _show_all(jobs: Sequence[Job], adapters: Adapters) -> list[JobSummaryView]:
-    ids, now = [job.id for job in jobs], adapters.clock.now()
-    outputs, progress = adapters.store.output_summaries(ids), adapters.store.progress_of(ids)
-    return [JobSummaryView.of(job, outputs[job.id], progress[job.id], now) for job in jobs]
-
-
-def _show(job: Job, adapters: Adapters, *, is_reused: bool = False) -> JobView:
-    store = adapters.store
-    outputs, progress = store.list_outputs(job.id), store.progress(job.id)
-    return JobView.of(job, outputs, progress, adapters.clock.now(), is_reused=is_reused)
+    return show_job(retry_job(job, caller, adapters), adapters)

@@ -43,7 +43,7 @@ def uploaded_addition(file: str, staged: StagedFile) -> CommitOperationAdd:
 
 
 def upload(api: HfApi, repo: str, operation: CommitOperationAdd) -> None:
-    """Send an addition's content to large storage, or keep it in memory where the Hub wants it with the commit.
+    """Send an addition's content to large storage; keep what is small, which the Hub may want with the commit.
 
     Afterwards the file it was made from is needed no more. Sends nothing that the Hub already holds.
     """
@@ -54,8 +54,16 @@ def upload(api: HfApi, repo: str, operation: CommitOperationAdd) -> None:
         api.preupload_lfs_files(repo, additions=[operation], num_threads=1)
     # What the branch holds now may not be what it holds when the commit is made: nothing is left out for being there.
     operation._remote_oid = None
-    if operation._upload_mode == "regular":
+    if not is_always_large(operation.path_in_repo, operation.upload_info.size):
         operation.path_or_fileobj = Path(str(path)).read_bytes()
+
+
+def held_content(operation: CommitOperationAdd) -> bytes | None:
+    """Return the content that `upload` kept; None of what is always large."""
+    if is_always_large(operation.path_in_repo, operation.upload_info.size):
+        return None
+    content = operation.path_or_fileobj
+    return content if isinstance(content, bytes) else None
 
 
 def staged_file(operation: CommitOperationAdd) -> StagedFile:

@@ -19,7 +19,7 @@ from crossfade_core.spec import check_output_name
 from crossfade_registries.hub.branch import HubBranches, check_replaceable
 from crossfade_registries.hub.client import HUB_ERRORS, sink_error
 from crossfade_registries.hub.commit import HubCommit
-from crossfade_registries.hub.operations import is_always_large, staged_file, uploaded_addition
+from crossfade_registries.hub.operations import held_content, is_always_large, staged_file, uploaded_addition
 from crossfade_registries.hub.places import HubPlace, place_of
 from crossfade_registries.hub.rights import why_not_writable
 from crossfade_registries.hub.scratch import Scratch, ScratchFile
@@ -34,8 +34,8 @@ _PATIENCE: Final = Patience()
 class HubSink:
     """One job's outputs in one namespace of a Hub. Safe to use from several threads.
 
-    Holds, from their staging to their commit, the small files that the Hub wants in the commit itself: at most 10 MiB
-    each. Everything else is at the Hub once it is staged.
+    Holds, from their staging to their commit, the small files, which the Hub may want in the commit itself: at most
+    10 MiB each. Everything else is at the Hub once it is staged.
 
     Args:
         api: Of the Hub, with the destination's credential.
@@ -65,6 +65,11 @@ class HubSink:
         self._published: dict[HubPlace, tuple[dict[str, StagedFile], str]] = {}
         self._repos: set[str] = set()
         self._lock = threading.Lock()
+
+    @property
+    def requires_approval(self) -> bool:
+        """Whether outputs are committed on approval only."""
+        return self._destination.requires_approval
 
     def check_free(self, name: str) -> None:
         """Say early what `commit` would refuse.
@@ -137,6 +142,15 @@ class HubSink:
         self._published[place] = dict(files), place.uri(made)
         self._staged.pop(place, None)
         return place.uri(made)
+
+    def hand_over(self, name: str) -> Mapping[str, bytes]:
+        """Return the small files of output `name` and forget them; the rest any process can commit.
+
+        Raises:
+            OutputNameUnsafe: The name is unsafe.
+        """
+        mine = self._staged.pop(place_of(self._destination, name), {})
+        return {file: held for file, sent in mine.items() if (held := held_content(sent)) is not None}
 
     def holds(self, name: str, files: Mapping[str, StagedFile]) -> bool:
         """Tell whether the branch has these files: what is large by SHA-256, the rest but the card by size.

@@ -20,7 +20,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
-from crossfade_core.errors import OutputExists, OutputNameUnsafe, SinkError, SinkUnavailable
+from crossfade_core.errors import OutputExists, OutputNameUnsafe, SinkError, SinkUnavailable, StagedFileLost
 from crossfade_core.job import JobId
 from crossfade_core.own_files import LINEAGE_FILE
 from crossfade_core.ports import StagedFile
@@ -41,13 +41,28 @@ class LocalSink:
         job_id: Whose staging area to use.
         overwrite: Whether an output already there is replaced (in one step, by exchange).
         direct: Whether large writes bypass the page cache where the file system can (O_DIRECT).
+        requires_approval: Whether outputs are committed on approval only.
     """
 
-    def __init__(self, folder: Path, job_id: JobId, *, overwrite: bool = False, direct: bool = True) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        job_id: JobId,
+        *,
+        overwrite: bool = False,
+        direct: bool = True,
+        requires_approval: bool = False,
+    ) -> None:
         self._folder = folder.absolute()
         self._job_id = job_id
         self._overwrite = overwrite
         self._direct = direct
+        self._requires_approval = requires_approval
+
+    @property
+    def requires_approval(self) -> bool:
+        """Whether outputs are committed on approval only."""
+        return self._requires_approval
 
     def check_free(self, name: str) -> None:
         """Say early what `commit` would refuse.
@@ -100,7 +115,8 @@ class LocalSink:
         Raises:
             OutputNameUnsafe: The name leads through a symbolic link, or what is to be replaced is no output.
             OutputExists: Something else of that name is there and the job does not overwrite.
-            SinkError: A staged file is missing, extra or of another size.
+            StagedFileLost: A staged file is missing.
+            SinkError: One is extra or of another size.
             SinkUnavailable: The destination refused.
         """
         _safe(name)
@@ -115,6 +131,10 @@ class LocalSink:
                     self._rename(job, parent, name)
                 os.fsync(parent)
         return (self._folder / name).as_uri()
+
+    def hand_over(self, name: str) -> Mapping[str, bytes]:
+        """Return nothing: everything staged lies at the destination."""
+        return {}
 
     def holds(self, name: str, files: Mapping[str, StagedFile]) -> bool:
         """Tell whether the published output consists of these files by name, size, and the content of its lineage.
@@ -258,6 +278,7 @@ def _seal(job: int, name: str, files: Mapping[str, StagedFile]) -> None:
             if found.get(file) != expected.get(file)
         ]
         if wrong:
-            raise SinkError(f"output {name}: staged files are not as planned: {'; '.join(wrong)}", output=name)
+            kind_of_error = SinkError if expected.keys() <= found.keys() else StagedFileLost
+            raise kind_of_error(f"output {name}: staged files are not as planned: {'; '.join(wrong)}", output=name)
         os.fsync(staged)
         write_synced(job, _commit_file(name), str(os.fstat(staged).st_ino))

@@ -68,6 +68,12 @@ class S3Sink:
         self._claims = Claims(self._bucket, self._prefix + STAGING, job_id)
         self._buffers, self._turn = PartBuffers(), turn or Turn(None)
         self._is_writable = False
+        self._requires_approval = destination.requires_approval
+
+    @property
+    def requires_approval(self) -> bool:
+        """Whether outputs are committed on approval only."""
+        return self._requires_approval
 
     def check_free(self, name: str) -> None:
         """Say early what `commit` would refuse; writes and deletes one empty object to see whether it may.
@@ -126,6 +132,10 @@ class S3Sink:
                 publication.write()
         self._claims.release(name)
         return folder.uri
+
+    def hand_over(self, name: str) -> Mapping[str, bytes]:
+        """Return nothing: everything staged lies in the bucket, or in open uploads to it."""
+        return {}
 
     def holds(self, name: str, files: Mapping[str, StagedFile]) -> bool:
         """Tell whether the output's own keys are these files by name, size, and the content of its lineage."""

@@ -8,8 +8,8 @@ from typing import Final
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0008"
-down_revision = "0007"
+revision = "0009"
+down_revision = "0008"
 
 _TABLES: Final = ("lineage_sightings", "lineage_files", "lineage_edges")
 _WORDS: Final = "rows of the lineage graph are added and never changed or removed"

@@ -1,0 +1,73 @@
+"""`crossfade rebuild`: a published output made again and compared, by a worker's process that speaks JSON lines."""
+
+from collections.abc import Mapping
+from importlib.util import find_spec
+from typing import Any
+
+import typer
+
+from crossfade_cli.json_process import JsonProcess
+from crossfade_cli.local import LocalProgress
+from crossfade_cli.printing import plain, print_json, print_line
+from crossfade_cli.progress import open_progress
+from crossfade_core.errors import ProgramMissing
+
+_MODULE = "crossfade_worker.rebuild"
+
+
+def rebuild(request: Mapping[str, object], *, as_json: bool) -> int:
+    """Rebuild an output, show the progress, say what came of it; return the exit status.
+
+    Args:
+        request: {uri; lineage_sha256: hex or None; roots: folders by the names of roots; sources: folders or URIs by
+            role; threads: 0 for all cores; device: auto, cpu or cuda}.
+        as_json: Whether to print one JSON document and nothing else.
+
+    Returns:
+        0 where every byte is the published one, else 1.
+
+    Raises:
+        CrossfadeError: The output or an input cannot be read, or its lineage is none that can be followed.
+    """
+    if find_spec("torch") is None:
+        raise ProgramMissing("`crossfade rebuild` computes on this machine: pip install 'crossfade[worker]'")
+    result: dict[str, Any] = {}
+    with (
+        JsonProcess(("-m", _MODULE), "the rebuild") as process,
+        open_progress(is_quiet=as_json, verb="rebuilding") as show,
+    ):
+        for event in process.events(request):
+            match event["event"]:
+                case "progress":
+                    show(LocalProgress(event["bytes_done"], event["bytes_total"]))
+                case "note" if not as_json:
+                    print_line(plain(event["message"]))
+                case "done":
+                    result = {name: value for name, value in event.items() if name != "event"}
+    if as_json:
+        print_json(result)
+    else:
+        _print_result(result)
+    return 0 if result["reproduced"] else 1
+
+
+def _print_result(result: Mapping[str, Any]) -> None:
+    from rich.filesize import decimal
+
+    for stray in result["strays"]:
+        print_line(plain(f"left out: {stray} is there too, and lineage.json does not tell of it"))
+    if result["software"]["is_other"]:
+        then = "; ".join(map(_versions, result["software"]["then"])) or "software that lineage.json does not name"
+        print_line(plain(f"made with {then}; rebuilt with {_versions(result['software']['now'])}"))
+    if not result["reproduced"]:
+        print_line(plain(f"crossfade: not reproduced: {result['message']}"))
+        return
+    count, size = len(result["files"]), decimal(sum(file["size_bytes"] for file in result["files"]))
+    typer.echo(
+        f"reproduced, bit for bit: λ = {result['lambda']}, {result['tensors']} tensors in {count} files, {size}, "
+        f"from {result['inputs']} input files"
+    )
+
+
+def _versions(software: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} {version}" for name, version in software.items())

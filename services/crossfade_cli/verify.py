@@ -1,0 +1,70 @@
+"""`crossfade verify`: an output held against its documents and keys, by a process of the registries."""
+
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Final
+
+from rich.text import Text
+
+from crossfade_cli.json_process import JsonProcess
+from crossfade_cli.local import LocalProgress
+from crossfade_cli.printing import plain, print_json, print_line
+from crossfade_cli.progress import open_progress
+from crossfade_cli.tables import new_table, stdout_console
+from crossfade_core.errors import ProgramMissing
+
+_MODULE: Final = "crossfade_registries.verify"
+_REMOTE: Final = {"hf://": "huggingface_hub", "s3://": "boto3"}
+_RESULTS: Final = {"ok": "ok", "failed": "FAILED", "told": "note", "not_checked": "not checked"}
+
+
+def verify(uri: str, keys: Sequence[Path], *, as_json: bool) -> int:
+    """Verify an output, show the progress, print what was checked and what came of it; return the exit status.
+
+    Args:
+        uri: As a job shows it, or the path of a folder.
+        keys: Files with the public keys of those who may have signed it; none where signatures are not checked.
+        as_json: Whether to print one JSON document and nothing else.
+
+    Returns:
+        0 where nothing failed, else 1.
+
+    Raises:
+        CrossfadeError: It is not there, cannot be read, or is no output; or a key is none.
+    """
+    library = _REMOTE.get(uri[:5])
+    if library is not None and find_spec(library) is None:
+        raise ProgramMissing("registries are read by this machine here: pip install 'crossfade[service]'")
+    request = {"uri": uri, "keys": [str(key) for key in keys]}
+    result: dict[str, Any] = {}
+    with (
+        JsonProcess(("-m", _MODULE), "the verification") as process,
+        open_progress(is_quiet=as_json, verb="verifying") as show,
+    ):
+        for event in process.events(request):
+            if event["event"] == "progress":
+                show(LocalProgress(event["bytes_done"], event["bytes_total"]))
+            elif event["event"] == "done":
+                result = {name: value for name, value in event.items() if name != "event"}
+    if as_json:
+        print_json(result)
+    else:
+        _print_report(result)
+    return 0 if result["verified"] else 1
+
+
+def _print_report(result: Mapping[str, Any]) -> None:
+    table = new_table("check", "what", "result", "")
+    for check in result["checks"]:
+        words = [Text(plain(check[column]), overflow="fold") for column in ("check", "what")]
+        table.add_row(*words, _RESULTS[check["result"]], Text(plain(check["message"]), overflow="fold"))
+    stdout_console().print(table)
+    failed = sum(check["result"] == "failed" for check in result["checks"])
+    if failed:
+        print_line(
+            plain(f"{result['uri']} is not as it was published: {failed} of {len(result['checks'])} checks failed")
+        )
+        return
+    signer = f"signed by key {result['signed_by']}" if result["signed_by"] else "who signed it was not checked"
+    print_line(plain(f"{result['uri']} is as it was published; {signer}"))

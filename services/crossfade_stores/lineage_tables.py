@@ -1,4 +1,4 @@
-"""The tables of the lineage graph. Rows are added and never changed: triggers of migration 0008 see to that.
+"""The tables of the lineage graph. Rows are added and never changed: triggers of migration 0009 see to that.
 
 Checkpoints have no table: a checkpoint is a digest (`crossfade_core.lineage_graph.checkpoint_digest`), and every
 sighting and edge carries it, so that a walk reads edges alone.

@@ -30,7 +30,7 @@ class LineageQuery(BaseModel):
     )
     uri: str | None = Field(
         default=None,
-        pattern=f"^[^{UNSEEN}]{{1,4096}}$",
+        pattern=f"^[^{UNSEEN}]+$",
         description="Of an output or a source, as a job shows it; of the Hub with the commit, or without any revision "
         "for all commits.",
         examples=["hf://acme/base"],

@@ -24,6 +24,7 @@ from crossfade_registries.local.sink import STAGING
 from crossfade_registries.settings import LocalDestination, RegistrySettings
 from crossfade_signing.signers import KeySigner
 from crossfade_stores.job_store import SqlJobStore
+from crossfade_stores.lineage_store import SqlLineageStore
 from crossfade_stores.webhook_store import SqlWebhookStore
 from crossfade_worker.documents import Maker
 from crossfade_worker.keeping import Keeping
@@ -119,7 +120,7 @@ class Deployment:
         self.engine = engine
         self.clock, self.queue = FakeClock(), RecordingQueue()
         self.store = InterruptibleStore(engine, self.clock)
-        self.webhooks = SqlWebhookStore(engine, self.clock)
+        self.webhooks, self.lineage = SqlWebhookStore(engine, self.clock), SqlLineageStore(engine, self.clock)
         self.settings = RegistrySettings(
             roots={"models": self.models}, destinations={"outputs": LocalDestination(path=self.outputs)}
         )

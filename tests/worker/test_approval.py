@@ -246,6 +246,58 @@ def test_deadline_of_a_waiting_job_comes_as_of_any_other(guarded):
     assert guarded.visible() == []
 
 
+def test_what_was_approved_in_time_is_published_though_the_deadline_comes_first(guarded):
+    job = guarded.submit(deadline_seconds=3600)
+    guarded.deliver()
+    guarded.decide(job, 1, APPROVED)
+    guarded.drop_messages()
+    guarded.clock.advance(3601)
+    guarded.sweep()
+    assert guarded.job(job).state is JobState.RUNNING
+    guarded.publish(job.id)
+    assert guarded.visible() == ["instruct-pad-0.5"]
+    guarded.sweep()
+    guarded.deliver()
+    assert guarded.states(job) == ("FAILED", ["FAILED", "PUBLISHED", "FAILED"])
+
+
+def test_what_changed_while_it_waited_is_not_published(waiting):
+    deployment, job = waiting
+    (shard, *_) = sorted((deployment.outputs / STAGING / job.id / "instruct-pad-0.5").glob("*.safetensors"))
+    content = bytearray(shard.read_bytes())
+    content[-1] ^= 1
+    shard.write_bytes(content)
+    deployment.decide(job, 1, APPROVED)
+    deployment.deliver()
+    output = outputs(deployment, job)[1]
+    assert (output.state, output.error["code"]) == ("FAILED", "staged_file_corrupted")
+    assert shard.name in output.error["message"]
+    assert deployment.visible() == []
+
+
+def test_an_approved_output_is_in_the_lineage_graph_with_what_it_was_made_of(waiting):
+    deployment, job = waiting
+    deployment.decide(job, 1, APPROVED)
+    deployment.deliver()
+    graph = deployment.lineage.of_uri(outputs(deployment, job)[1].uri)
+    assert {edge.role for edge in graph.edges} == {"base", "instruct"}
+
+
+def test_what_was_published_before_approval_was_asked_for_is_not_said_to_wait(deployment):
+    job = deployment.submit(lambdas=[0.5])
+    deployment.plan(job.id)
+    for unit in deployment.store.list_units(job.id):
+        deployment.run_unit(unit.id)
+    deployment.drop_messages()
+    deployment.store.away = {"publish_output"}
+    with pytest.raises(StoreUnavailable):
+        deployment.publish(job.id)
+    deployment.store.away = set()
+    deployment.require_approval()
+    deployment.publish(job.id)
+    assert deployment.states(job) == ("SUCCEEDED", ["PUBLISHED"])
+
+
 def test_decision_about_another_content_is_refused(waiting):
     deployment, job = waiting
     with pytest.raises(LineageDiffers, match="look at it again"):

@@ -42,7 +42,18 @@ class StagedOutput:
         Raises:
             SinkError: As the sink's `commit`.
         """
-        return sink.commit(self.name, {file: StagedFile(**about) for file, about in self.files.items()})
+        return sink.commit(self.name, self._staged())
+
+    def is_published(self, sink: Sink) -> bool:
+        """Tell whether it is published already, by an attempt that was cut off before that was noted.
+
+        Raises:
+            SinkError: As the sink's `holds`.
+        """
+        return sink.holds(self.name, self._staged())
+
+    def _staged(self) -> dict[str, StagedFile]:
+        return {file: StagedFile(**about) for file, about in self.files.items()}
 
 
 def stage_output_files(

@@ -22,7 +22,8 @@ MEANING: Final = (
     "was (a package URL with its commit, where it came from a Hub) and its SHA-256. "
     "With them and the parameters the output can be made again, bit for bit: `crossfade rebuild URI --check`.",
     "`builder.id` names the deployment: its control workers, which hold the signing key, plan, publish and sign. The "
-    "workers that compute weights hold no key. `builder.version` are the versions that computed. `invocationId` is the "
+    "workers that compute weights hold no key. `urn:crossfade:builders:local` is whoever ran `crossfade merge --sign`, "
+    "where one process does both. `builder.version` are the versions that computed. `invocationId` is the "
     "job's id, `startedOn` the time of its submission.",
 )
 PARAMETERS: Final = (

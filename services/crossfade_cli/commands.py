@@ -3,17 +3,15 @@
 Nothing heavy is imported before a command is known: `crossfade merge` starts its process within a few milliseconds.
 """
 
-import os
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated
 
 import typer
 
 from crossfade_cli.options import (
     DEFAULT_URL,
+    PLACES,
     AllowExtrapolation,
-    Device,
-    DeviceOption,
     JobIdArgument,
     Json,
     Lambdas,
@@ -27,7 +25,9 @@ from crossfade_cli.options import (
     Write,
     WriteOption,
     connect,
+    read_folders,
     read_pairs,
+    read_place,
     read_spec,
 )
 from crossfade_cli.terms import (
@@ -43,8 +43,6 @@ from crossfade_cli.terms import (
     read_terms,
 )
 from crossfade_core.source_ref import FORMS
-
-_PLACES: Final = "a folder, hf://ORG/NAME@REVISION or s3://BUCKET/PREFIX"
 
 
 def serve(  # noqa: PLR0913, PLR0917 (to typer an option is an argument)
@@ -78,8 +76,8 @@ def serve(  # noqa: PLR0913, PLR0917 (to typer an option is an argument)
         state_dir=(state_dir or default_state_dir()).absolute(),
         host=host,
         port=port,
-        roots=_folders(root or ["here=."], "--root"),
-        destinations=_folders(destination or ["outputs=./crossfade-outputs"], "--destination"),
+        roots=read_folders(root or ["here=."], "--root"),
+        destinations=read_folders(destination or ["outputs=./crossfade-outputs"], "--destination"),
         workers=workers,
         threads=threads,
         registries=registries,
@@ -88,7 +86,7 @@ def serve(  # noqa: PLR0913, PLR0917 (to typer an option is an argument)
 
 
 def merge(  # noqa: PLR0913, PLR0917 (to typer an option is an argument)
-    base: Annotated[str, typer.Argument(metavar="BASE", help=f"The pretrained checkpoint: {_PLACES}.")],
+    base: Annotated[str, typer.Argument(metavar="BASE", help=f"The pretrained checkpoint: {PLACES}.")],
     instruct: Annotated[str, typer.Argument(metavar="INSTRUCT", help="The one tuned from it, named alike.")],
     lambdas: Lambdas,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where the outputs go, a folder each.")],
@@ -105,6 +103,9 @@ def merge(  # noqa: PLR0913, PLR0917 (to typer an option is an argument)
     rounding: RoundingOption = None,
     seed: Seed = None,
     statistics: StatisticsOption = None,
+    sign: Annotated[
+        Path | None, typer.Option(metavar="KEY", help="Sign the outputs: a private key, PEM (crossfade keygen).")
+    ] = None,
     is_dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and stop.")] = False,
     write: WriteOption = Write.AUTO,
     threads: Annotated[int, typer.Option(min=0, help="0 is two a core.")] = 0,
@@ -129,12 +130,13 @@ def merge(  # noqa: PLR0913, PLR0917 (to typer an option is an argument)
         )
         sources = {"base": base, "instruct": instruct, "reference": minus}
         job = {
-            **{name: _place(source) for name, source in sources.items() if source is not None},
+            **{name: read_place(source) for name, source in sources.items() if source is not None},
             "out": str(out.absolute()),
             "spec": spec,
             "threads": threads,
             "dry_run": is_dry_run,
             "write": write.value,
+            "sign": None if sign is None else str(sign.absolute()),
         }
         local.merge(process, job, as_json=as_json)
 
@@ -210,95 +212,6 @@ def submit(  # noqa: PLR0913, PLR0917 (to typer an option is an argument)
         remote.submit(client, spec, idempotency_key=idempotency_key, is_watched=is_watched, as_json=as_json)
 
 
-def fetch(
-    uri: Annotated[
-        str, typer.Argument(metavar="URI", help="As the job shows it: file:///PATH, s3://… or hf://ORG/NAME@COMMIT.")
-    ],
-    out: Annotated[Path, typer.Argument(metavar="DIR", help="The folder that is to appear.")],
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an output that is there.")] = False,
-    lineage_sha256: Annotated[
-        str | None, typer.Option(metavar="HEX", help="What lineage.json must be, as the job shows it.")
-    ] = None,
-    as_json: Json = False,
-) -> None:
-    """Get a published output with your own credentials, every file verified; goes on where it was cut off."""
-    from crossfade_cli import fetch as fetching
-
-    fetching.fetch(
-        uri, Path(os.path.normpath(out.absolute())), overwrite=overwrite, lineage_sha256=lineage_sha256, as_json=as_json
-    )
-
-
-def rebuild(  # noqa: PLR0913, PLR0917 (to typer an option is an argument)
-    uri: Annotated[str, typer.Argument(metavar="URI", help="The output: as the job shows it, or its folder here.")],
-    is_checked: Annotated[
-        bool, typer.Option("--check", help="Hold every byte against the published one; nothing is written.")
-    ] = False,
-    root: Annotated[
-        list[str] | None, typer.Option(metavar="NAME=DIR", help="Where inputs called local://NAME/… lie here.")
-    ] = None,
-    source: Annotated[
-        list[str] | None,
-        typer.Option(metavar="ROLE=PLACE", help=f"Another copy of an input, base, instruct or reference: {_PLACES}."),
-    ] = None,
-    lineage_sha256: Annotated[
-        str | None, typer.Option(metavar="HEX", help="What lineage.json must be, as the job shows it.")
-    ] = None,
-    threads: Annotated[int, typer.Option(min=0, help="0 is two a core.")] = 0,
-    device: DeviceOption = Device.AUTO,
-    as_json: Json = False,
-) -> None:
-    """Make a published output again from the inputs its lineage pins; exit 1 unless it is the same, bit for bit."""
-    from crossfade_cli import rebuild as rebuilding
-
-    if not is_checked:
-        raise typer.BadParameter("is needed: a rebuild is compared and not kept", param_hint="--check")
-    request = {
-        "uri": uri,
-        "lineage_sha256": lineage_sha256,
-        "roots": {name: str(folder) for name, folder in _folders(root or [], "--root").items()},
-        "sources": {role: _place(place) for role, place in read_pairs(source or [], "--source").items()},
-        "threads": threads,
-        "device": device.value,
-    }
-    raise typer.Exit(rebuilding.rebuild(request, as_json=as_json))
-
-
-def verify(
-    uri: Annotated[str, typer.Argument(metavar="URI", help="An output as the job shows it, or a folder's path.")],
-    key: Annotated[
-        list[Path] | None,
-        typer.Option(metavar="PUB", help="Who may have signed it: a public key, PEM; several times for several."),
-    ] = None,
-    as_json: Json = False,
-) -> None:
-    """Check an output's files, documents and signatures, without a service; exit 1 when anything is wrong."""
-    from crossfade_cli import verify as verifying
-
-    raise typer.Exit(verifying.verify(uri, [file.absolute() for file in key or ()], as_json=as_json))
-
-
-def inspect(
-    paths: Annotated[list[Path], typer.Argument(metavar="PATH", help="An output's folder, or a folder of outputs.")],
-    tensors: Annotated[int, typer.Option(min=0, metavar="N", help="List the N tensors that stray most.")] = 0,
-    as_json: Json = False,
-) -> None:
-    """Show what the λ of published outputs really did, from their lineage.json."""
-    from crossfade_cli import inspect_output
-
-    inspect_output.inspect(paths, tensor_count=tensors, as_json=as_json)
-
-
-def keygen(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="Gets the private key; FILE.pub the public one.")],
-    as_json: Json = False,
-) -> None:
-    """Make a key pair that signs outputs: EC P-256, PEM."""
-    from crossfade_cli import keygen as making
-
-    making.keygen(Path(os.path.normpath(file.absolute())), as_json=as_json)
-
-
 def watch(
     job_id: JobIdArgument,
     until_staged: Annotated[
@@ -366,55 +279,3 @@ def retry(job_id: JobIdArgument, is_watched: Watched = False, url: Url = DEFAULT
 
     with connect(url) as client:
         remote.retry(client, job_id, is_watched=is_watched, as_json=as_json)
-
-
-def create_key(  # noqa: PLR0913, PLR0917 (to typer an option is an argument)
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Who will carry it.")],
-    scope: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="read, submit, cancel, approve or admin; several times for several. [default: read, submit, cancel]"
-        ),
-    ] = None,
-    max_jobs: Annotated[
-        int | None, typer.Option(min=1, help="How many of its jobs may be unfinished at a time.")
-    ] = None,
-    requests_per_minute: Annotated[
-        int | None, typer.Option(min=1, help="How many requests it may send. [default: the server's own limit]")
-    ] = None,
-    expires_days: Annotated[float | None, typer.Option("--expires", metavar="DAYS", help="Until then.")] = None,
-    url: Url = DEFAULT_URL,
-    as_json: Json = False,
-) -> None:
-    """Make an API key and print its secret, which is shown this once."""
-    from crossfade_cli import keys
-
-    with connect(url) as client:
-        limits = keys.KeyLimits(max_jobs, requests_per_minute, expires_days)
-        keys.create(client, name, scopes=scope, limits=limits, as_json=as_json)
-
-
-def list_keys(url: Url = DEFAULT_URL, as_json: Json = False) -> None:
-    """List the API keys, expired and revoked ones too."""
-    from crossfade_cli import keys
-
-    with connect(url) as client:
-        keys.list_all(client, as_json=as_json)
-
-
-def revoke_key(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Whose.")], url: Url = DEFAULT_URL, as_json: Json = False
-) -> None:
-    """Revoke an API key for good; it opens nothing within a second."""
-    from crossfade_cli import keys
-
-    with connect(url) as client:
-        keys.revoke(client, name, as_json=as_json)
-
-
-def _place(source: str) -> str:
-    return source if "://" in source else str(Path(source).absolute())
-
-
-def _folders(texts: list[str], option: str) -> dict[str, Path]:
-    return {name: Path(folder).absolute() for name, folder in read_pairs(texts, option).items()}

@@ -12,7 +12,15 @@ try:
 except ModuleNotFoundError:
     sys.exit("crossfade: the command line is not installed: pip install 'crossfade[cli]'")
 
-from crossfade_cli import approval_commands, audit, commands, lineage, webhook_commands
+from crossfade_cli import (
+    approval_commands,
+    audit,
+    commands,
+    key_commands,
+    lineage,
+    output_commands,
+    webhook_commands,
+)
 from crossfade_core.errors import CrossfadeError
 
 _SUBMIT = "crossfade submit local://models/base local://models/instruct"
@@ -31,14 +39,14 @@ _COMMANDS: dict[str, tuple[Callable[..., None], tuple[str, ...]]] = {
         ),
     ),
     "fetch": (
-        commands.fetch,
+        output_commands.fetch,
         (
             "crossfade fetch s3://models/sweeps/instruct-pad-0.5 ./model",
             f"crossfade fetch hf://acme/instruct-pad-0.5@{'0f6c5d1d' * 5} ./model --overwrite",
         ),
     ),
     "rebuild": (
-        commands.rebuild,
+        output_commands.rebuild,
         (
             "crossfade rebuild ./sweep/instruct-pad-0.5 --check",
             "crossfade rebuild s3://models/sweeps/instruct-pad-0.5 --check --root models=/srv/models",
@@ -46,21 +54,21 @@ _COMMANDS: dict[str, tuple[Callable[..., None], tuple[str, ...]]] = {
         ),
     ),
     "verify": (
-        commands.verify,
+        output_commands.verify,
         (
             "crossfade verify ./model --key signing.pub",
             f"crossfade verify hf://acme/instruct-pad-0.5@{'0f6c5d1d' * 5} --key signing.pub --json",
         ),
     ),
     "inspect": (
-        commands.inspect,
+        output_commands.inspect,
         (
             "crossfade inspect ./sweep",
             "crossfade inspect ./sweep/instruct-pad-0.1 --tensors 10",
             "crossfade inspect ./sweep --json",
         ),
     ),
-    "keygen": (commands.keygen, ("crossfade keygen signing.key",)),
+    "keygen": (output_commands.keygen, ("crossfade keygen signing.key",)),
     "submit": (
         commands.submit,
         (
@@ -106,14 +114,14 @@ _COMMANDS: dict[str, tuple[Callable[..., None], tuple[str, ...]]] = {
 """Every command and its examples, in the order of the help."""
 _KEY_COMMANDS: dict[str, tuple[Callable[..., None], tuple[str, ...]]] = {
     "create": (
-        commands.create_key,
+        key_commands.create_key,
         (
             "crossfade keys create release --scope read --scope submit --max-jobs 5 --expires 90",
             "CROSSFADE_TOKEN=$OPERATOR_TOKEN crossfade keys create alice --url https://merge.example.org",
         ),
     ),
-    "list": (commands.list_keys, ("crossfade keys list",)),
-    "revoke": (commands.revoke_key, ("crossfade keys revoke release",)),
+    "list": (key_commands.list_keys, ("crossfade keys list",)),
+    "revoke": (key_commands.revoke_key, ("crossfade keys revoke release",)),
 }
 """Those of `crossfade keys`."""
 _WEBHOOK_COMMANDS: dict[str, tuple[Callable[..., None], tuple[str, ...]]] = {

@@ -3,7 +3,8 @@
 import os
 from collections.abc import Sequence
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -11,6 +12,9 @@ from crossfade_cli.sweep import parse_lambdas
 
 if TYPE_CHECKING:
     from crossfade_client.client import Client
+
+
+PLACES: Final = "a folder, hf://ORG/NAME@REVISION or s3://BUCKET/PREFIX"
 
 
 class OutDtype(StrEnum):
@@ -127,3 +131,17 @@ def read_pairs(texts: Sequence[str], option: str) -> dict[str, str]:
             raise typer.BadParameter(f"{name!r} is given twice", param_hint=option)
         pairs[name] = value
     return pairs
+
+
+def read_place(source: str) -> str:
+    """Return a remote source as it stands, a folder as an absolute path."""
+    return source if "://" in source else str(Path(source).absolute())
+
+
+def read_folders(texts: list[str], option: str) -> dict[str, Path]:
+    """Read NAME=DIR, several times.
+
+    Raises:
+        typer.BadParameter: One is not of that form.
+    """
+    return {name: Path(folder).absolute() for name, folder in read_pairs(texts, option).items()}

@@ -19,6 +19,7 @@ from crossfade_core.spec import canonical_json
 PREDICATE_TYPE: Final = "https://slsa.dev/provenance/v1"
 BUILD_TYPE_PATH: Final = "/build-types/merge/1"
 BUILDER_PATH: Final = "/builders/control"
+_LOCAL_BUILDER: Final = "/builders/local"
 _UNNAMED: Final = "urn:crossfade"
 
 ASKED_NOTHING_OF_THE_OUTPUT: Final = frozenset({"labels", "priority", "deadline_seconds", "fresh"})
@@ -31,14 +32,19 @@ class Builder:
 
     Attributes:
         public_url: Where its API is reached from everywhere; None where it has no such place, and identifiers are URNs.
+        is_local: Whether it is somebody's own machine, where one process computes and signs.
     """
 
     public_url: str | None = None
+    is_local: bool = False
 
     @property
     def id(self) -> str:
-        """Who vouches: the control workers of the deployment, which alone hold its key and never compute weights."""
-        return self._identifier(BUILDER_PATH)
+        """Who vouches: the control workers of the deployment, which alone hold its key and never compute weights.
+
+        `…:builders:local` is whoever ran `crossfade merge --sign`.
+        """
+        return self._identifier(_LOCAL_BUILDER if self.is_local else BUILDER_PATH)
 
     @property
     def build_type(self) -> str:

@@ -4,10 +4,23 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
+from crossfade_signing.key_pairs import make_key_pair, read_private_key_file
+from crossfade_signing.signers import KeySigner
+
 Crossfade = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@dataclass(frozen=True)
+class Signing:
+    """A key and its public file."""
+
+    signer: KeySigner
+    public_file: Path
 
 
 def clean_environment() -> dict[str, str]:
@@ -30,3 +43,18 @@ def crossfade() -> Crossfade:
         )
 
     return run
+
+
+@pytest.fixture
+def new_key(tmp_path):
+    def make(name="k"):
+        private_file, public_file = tmp_path / name, tmp_path / f"{name}.pub"
+        make_key_pair(private_file, public_file)
+        return Signing(KeySigner(read_private_key_file(private_file)), public_file)
+
+    return make
+
+
+@pytest.fixture
+def key(new_key):
+    return new_key()

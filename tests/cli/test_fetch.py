@@ -6,6 +6,7 @@ import pytest
 
 from tests.cli.conftest import Crossfade
 from tests.fakes.outputs import OUTPUT_FILES, lineage_of, read_folder, write_output
+from tests.fakes.signed_outputs import write_signed_output
 
 DIGEST = "0" * 64
 
@@ -28,6 +29,30 @@ def test_extra_file_is_named_and_left_out(crossfade: Crossfade, tmp_path):
     ended = crossfade("fetch", output.as_uri(), str(tmp_path / "model"))
     assert "left out: notes.txt is there too, and lineage.json does not tell of it" in ended.stderr.splitlines()
     assert not (tmp_path / "model/notes.txt").exists()
+
+
+def test_an_edited_card_and_what_is_signed_come_along_as_they_are(crossfade: Crossfade, tmp_path, key):
+    output = write_signed_output(tmp_path / "output", key.signer)
+    (output / "README.md").write_text("# mine now")
+    ended = crossfade("fetch", output.as_uri(), str(tmp_path / "my model"))
+    assert ended.returncode == 0
+    assert read_folder(tmp_path / "my model") == read_folder(output)
+    hint = f"signed; to see by whom: crossfade verify '{tmp_path}/my model' --key PUBLIC_KEY"
+    assert ended.stderr.splitlines()[-1] == hint
+    assert crossfade("verify", str(tmp_path / "my model"), "--key", str(key.public_file)).returncode == 0
+
+
+def test_a_card_that_changed_while_it_was_cut_off_is_fetched_anew(crossfade: Crossfade, tmp_path, key):
+    output = write_signed_output(tmp_path / "output", key.signer)
+    (output / "README.md").write_text("# a long first card")
+    damaged = output / "config.json"
+    content = damaged.read_bytes()
+    damaged.write_bytes(content[::-1])
+    assert crossfade("fetch", output.as_uri(), str(tmp_path / "model")).returncode == 1
+    damaged.write_bytes(content)
+    (output / "README.md").write_text("# short")
+    assert crossfade("fetch", output.as_uri(), str(tmp_path / "model")).returncode == 0
+    assert (tmp_path / "model/README.md").read_text() == "# short"
 
 
 def test_machines_get_one_document(crossfade: Crossfade, tmp_path):

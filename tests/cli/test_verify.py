@@ -3,41 +3,15 @@
 import json
 import os
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from crossfade_core.own_files import LINEAGE_FILE, PROVENANCE_FILE, SIGNATURE_FILE
-from crossfade_signing.key_pairs import make_key_pair, read_private_key_file
-from crossfade_signing.signers import KeySigner
 from tests.cli.conftest import Crossfade
 from tests.fakes.signed_outputs import FILES, SHARDS, change_lineage, write_signed_output
 
 CONFIG = "config.json"
-
-
-@dataclass(frozen=True)
-class Signing:
-    """A key and its public file."""
-
-    signer: KeySigner
-    public_file: Path
-
-
-@pytest.fixture
-def new_key(tmp_path):
-    def make(name="k"):
-        private_file, public_file = tmp_path / name, tmp_path / f"{name}.pub"
-        make_key_pair(private_file, public_file)
-        return Signing(KeySigner(read_private_key_file(private_file)), public_file)
-
-    return make
-
-
-@pytest.fixture
-def key(new_key):
-    return new_key()
 
 
 @pytest.fixture
@@ -223,6 +197,14 @@ def test_unsigned_output_passes_unless_a_key_is_given(crossfade: Crossfade, veri
         1,
         [("signature", SIGNATURE_FILE, "failed", "is not there: the output is not signed, and --key asks by whom")],
     )
+
+
+def test_edited_lambda_is_named_where_nobody_has_signed_it(crossfade: Crossfade, tmp_path):
+    output = write_signed_output(tmp_path / "output", None)
+    change_lineage(output, **{"lambda": 0.75})
+    ended = crossfade("verify", str(output))
+    assert ended.returncode == 1
+    assert "λ = 0.75 of 'tuned-pad-0.5'" in " ".join(ended.stdout.split())
 
 
 def test_provenance_of_another_output_is_named(verified, output, tmp_path, key):

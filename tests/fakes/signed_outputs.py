@@ -31,7 +31,7 @@ def write_signed_output(
     folder: Path, signer: Signer | None, files: Mapping[str, bytes] = FILES, *, lam: float = 0.5
 ) -> Path:
     """Write an output's folder and return it; without a signer it is not signed."""
-    lineage = _lineage(folder.name, lam)
+    lineage = _lineage(lam)
     outputs = {name: _about(content) for name, content in files.items()}
     documents = {LINEAGE_FILE: lineage_json(_of(lineage, outputs))}
     outputs[LINEAGE_FILE] = _about(documents[LINEAGE_FILE])
@@ -61,7 +61,7 @@ def _of(lineage: dict[str, Any], outputs: Mapping[str, Mapping[str, Any]]) -> Li
     return Lineage(**lineage, outputs=dict(outputs))
 
 
-def _lineage(name: str, lam: float) -> dict[str, Any]:
+def _lineage(lam: float) -> dict[str, Any]:
     fields = {"base": "local://m/base", "instruct": "local://m/tuned", "lambdas": LAMBDAS, "destination": "out"}
     spec = MergeSpec.model_validate(fields)
     figures = dict.fromkeys(("realised", "relative_delta_norm", "unchanged_share", "rounding_error"), 0.5)
@@ -71,7 +71,7 @@ def _lineage(name: str, lam: float) -> dict[str, Any]:
         "job_id": "job-1",
         "created_at": "2026-11-20T17:00:00+00:00",
         "lam": lam,
-        "output_name": name,
+        "output_name": spec.output_names("job-1")[LAMBDAS.index(lam)],
         "sources": spec.sources,
         "inputs": {"base": {"model.safetensors": _about(b"base")}, "instruct": {"model.safetensors": _about(b"tuned")}},
         "plan": {"tensors": 3},

@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from crossfade_signing import dsse, model_bundle
+from crossfade_signing.key_pairs import make_key_pair
 from tests.fakes.checkpoints import random_pair, write_checkpoint
 from tests.worker.deployment import facts_of
 
@@ -20,8 +22,8 @@ COMMAND = [sys.executable, "-m", "crossfade_worker.local_merge"]
 BIG_BYTES = 24 << 20
 
 
-def job(base: Path | str, instruct: Path | str, out: Path | str, **spec: Any) -> str:
-    request = {"base": str(base), "instruct": str(instruct), "out": str(out), "threads": 1}
+def job(base: Path | str, instruct: Path | str, out: Path | str, sign: str | None = None, **spec: Any) -> str:
+    request = {"base": str(base), "instruct": str(instruct), "out": str(out), "threads": 1, "sign": sign}
     return json.dumps({**request, "spec": {"lambdas": [0.0, 0.5], **spec}})
 
 
@@ -93,7 +95,30 @@ def test_models_and_folders_may_be_called_anything_and_paths_be_relative(tmp_pat
     assert (status, errors) == (0, "")
     assert output["path"] == str(tmp_path / "here/an out 100%/my-model-v2-pad-0.0")
     assert Path(output["path"], "lineage.json").is_file()
-    assert '- "my model (v2)"\n' in Path(output["path"], "README.md").read_text()
+    assert "# my model (v2) at λ = 0.0\n" in Path(output["path"], "README.md").read_text()
+
+
+def test_outputs_are_signed_where_asked_and_say_that_one_process_did_both(tmp_path):
+    pair = random_pair(tmp_path)
+    key = make_key_pair(tmp_path / "k.pem", tmp_path / "k.pub")
+    status, (_, output, *_), _ = merge(job(pair.base, pair.instruct, tmp_path / "out", str(tmp_path / "k.pem")))
+    assert status == 0
+    folder = Path(output["path"])
+    manifest = model_bundle.read((folder / "model.sig").read_bytes(), [key])
+    assert manifest.key_id == key.key_id
+    assert {*manifest.files} == {file.name for file in folder.iterdir()} - {"model.sig", "README.md"}
+    signed = dsse.verify((folder / "provenance.intoto.jsonl").read_bytes(), [key])
+    builder = json.loads(signed.payload)["predicate"]["runDetails"]["builder"]["id"]
+    assert builder == "urn:crossfade:builders:local"
+
+
+def test_a_key_that_cannot_sign_is_refused_before_any_work(tmp_path):
+    pair = random_pair(tmp_path)
+    (tmp_path / "k.pem").write_text("no key")
+    status, events, _ = merge(job(pair.base, pair.instruct, tmp_path / "out", str(tmp_path / "k.pem")))
+    assert (status, [event["event"] for event in events]) == (1, ["error"])
+    assert events[0]["error"]["code"] == "key_malformed"
+    assert not (tmp_path / "out").exists()
 
 
 def bad_jobs() -> dict[str, tuple[dict[str, Any], str, str]]:

@@ -66,6 +66,7 @@ def documents(maker: Maker, sweep: Sequence[SweepPoint]) -> Sequence[Document]:
         return dsse.sign(provenance_statement(lineage, maker.builder), PAYLOAD_TYPE, signer)
 
     def signature(lineage: Lineage) -> bytes:
-        return model_bundle.sign({name: about["sha256"] for name, about in lineage.outputs.items()}, signer)
+        digests = {name: about["sha256"] for name, about in lineage.outputs.items()}
+        return model_bundle.sign(digests, signer, name=lineage.output_name)
 
     return [*unsigned, (PROVENANCE_FILE, provenance), (SIGNATURE_FILE, signature)]

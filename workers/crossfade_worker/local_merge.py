@@ -25,6 +25,8 @@ from crossfade_engine.merge_shard import Parents, open_resources
 from crossfade_registries.json_program import emit, run_program
 from crossfade_registries.layout import SourcedPlan, open_sources, plan_spec
 from crossfade_registries.local.sink import LocalSink
+from crossfade_signing.key_pairs import read_private_key_file
+from crossfade_signing.signers import KeySigner
 from crossfade_worker.documents import Maker
 from crossfade_worker.output_files import stage_output_files
 from crossfade_worker.own_sources import OwnSources, own_uri
@@ -41,6 +43,9 @@ def main() -> int:
 def _merge(request: Mapping[str, Any]) -> dict[str, Any]:
     spec = _spec(request)
     job_id = JobId(f"local-{os.urandom(8).hex()}")
+    key_file = request.get("sign")
+    signer = None if key_file is None else KeySigner(read_private_key_file(Path(key_file)))
+    maker = Maker(Builder(is_local=True), signer)
     out = Path(request["out"])
     sourced = plan_spec(spec, OwnSources().open)
     with _output_folder(out) as folder:
@@ -51,12 +56,14 @@ def _merge(request: Mapping[str, Any]) -> dict[str, Any]:
         if request.get("dry_run", False):
             return {}
         try:
-            return _sweep(spec, job_id, sourced, sink, request.get("threads", 0))
+            return _sweep(spec, job_id, sourced, sink, threads=request.get("threads", 0), maker=maker)
         finally:
             sink.discard()
 
 
-def _sweep(spec: MergeSpec, job_id: JobId, sourced: SourcedPlan, sink: LocalSink, threads: int) -> dict[str, Any]:
+def _sweep(
+    spec: MergeSpec, job_id: JobId, sourced: SourcedPlan, sink: LocalSink, *, threads: int, maker: Maker
+) -> dict[str, Any]:
     baseline_bytes = _reset_memory_peak()
     started = time.monotonic()
     with open_sources(sourced.uris, OwnSources().open) as sources:
@@ -71,7 +78,7 @@ def _sweep(spec: MergeSpec, job_id: JobId, sourced: SourcedPlan, sink: LocalSink
                 shard.file: {"size_bytes": shard.size_bytes, "sha256": result["outputs"][position]}
                 for shard, result in zip(sourced.plan.shards, results, strict=True)
             }
-            staged = stage_output_files(sink, facts, position, sources=sources, shards=shards, maker=Maker(Builder()))
+            staged = stage_output_files(sink, facts, position, sources=sources, shards=shards, maker=maker)
             uri = staged.commit(sink)
             listed = [{"name": file, **about} for file, about in staged.files.items()]
             emit(

@@ -70,7 +70,9 @@ def stage_output_files(
     for role, info in facts.plan.companions:
         inputs[role][info.name], files[info.name] = _copy_along(sink, name, facts, sources[role], info)
     for role, info in facts.consulted:
-        inputs[role][info.name] = _digest(sources[role], info)
+        if (role, info.name) not in facts.known:  # each is read once, however many outputs there are
+            facts.known[role, info.name] = _digest(sources[role], info)
+        inputs[role][info.name] = facts.known[role, info.name]
     _check_unchanged(facts, sources)
     if facts.plan.index is not None:
         files[INDEX_FILE] = _write(sink, name, INDEX_FILE, facts.plan.index)

@@ -3,7 +3,9 @@
 from collections.abc import Collection, Iterable, Mapping
 from typing import Final
 
+from crossfade_core.lineage_document import LineageDocument
 from crossfade_core.own_files import LINEAGE_FILE, PROVENANCE_FILE, SIGNATURE_FILE, UNSIGNED
+from crossfade_core.spec import ACCEPTED, MergeSpec
 from crossfade_registries.verification.documents import Documents
 from crossfade_registries.verification.report import Report
 
@@ -33,6 +35,13 @@ def _check_lambda(documents: Documents, report: Report) -> None:
         report.failed(
             "lambda", LINEAGE_FILE, f"says λ = {lineage.lam!r}, and its own spec asks for {asked!r:.200}: it was edited"
         )
+    elif (called := _name_of(lineage)) not in (None, lineage.output.name):
+        report.failed(
+            "lambda",
+            LINEAGE_FILE,
+            f"says λ = {lineage.lam!r} of {lineage.output.name!r:.200}, and its own spec calls that λ "
+            f"{called!r:.200}: it was edited",
+        )
     if provenance is None:
         return
     if _number(provenance.lam) != lineage.lam:
@@ -43,6 +52,15 @@ def _check_lambda(documents: Documents, report: Report) -> None:
         )
     else:
         report.ok("lambda", f"λ = {lineage.lam!r}", f"in {LINEAGE_FILE} and in {PROVENANCE_FILE}")
+
+
+def _name_of(lineage: LineageDocument) -> str | None:
+    """Return what the spec of a lineage calls the output of its λ; None where it is no spec."""
+    try:
+        spec = MergeSpec.model_validate(lineage.spec, context=ACCEPTED)
+        return spec.output_names(lineage.job.id)[spec.lambdas.index(lineage.lam)]
+    except ValueError:
+        return None
 
 
 def _number(text: str | None) -> float | None:

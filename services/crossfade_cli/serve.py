@@ -16,9 +16,10 @@ from typing import Any, Final
 import httpx
 
 from crossfade_cli.embedded_redis import answers, broker_url, find_redis_server, redis_child, socket_path
-from crossfade_cli.printing import print_json, print_line
+from crossfade_cli.printing import print_line
 from crossfade_cli.processes import Child
-from crossfade_cli.serve_keys import SIGNING, signing_environment, webhook_environment
+from crossfade_cli.serve_announcement import announce
+from crossfade_cli.serve_keys import SIGNING, open_signing, webhook_environment
 from crossfade_cli.supervisor import StopRequested, Supervisor
 from crossfade_core.errors import ProcessFailed, ProgramMissing, StateDirInUse
 from crossfade_core.messages import CONTROL_QUEUE, MERGE_QUEUE
@@ -65,18 +66,18 @@ def run(options: ServeOptions, *, as_json: bool) -> int:
     logs = options.state_dir / "logs"
     with _lock(options.state_dir), socket_path(options.state_dir / "redis") as socket_file:
         port = _free_port(options.host, options.port)
-        env, signing = child_environment(options, port, socket_file), signing_environment(options.state_dir)
+        env, signing = child_environment(options, port, socket_file), open_signing(options.state_dir)
         try:
             with Supervisor(options.state_dir, logs, lambda line: print_line(f"crossfade serve: {line}")) as supervisor:
                 supervisor.start(redis_child(redis_server, options.state_dir / "redis", socket_file, env))
                 supervisor.run_to_end(_python("migrate", ("crossfade_stores.migrate",), env), _START_SECONDS)
                 supervisor.wait_until(lambda: answers(socket_file), "redis", _START_SECONDS)
                 supervisor.start(_python("api", ("crossfade_api",), env))
-                supervisor.start(*worker_children(options.workers, env, signing))
+                supervisor.start(*worker_children(options.workers, env, signing.environment))
                 url = f"http://{_bracketed(options.host)}:{port}"
                 ready_url = f"http://{_bracketed(_reachable(options.host))}:{port}/readyz"
                 supervisor.wait_until(lambda: _is_ready(ready_url), "api", _START_SECONDS)
-                _announce(options, url, as_json=as_json)
+                announce(options, url, signing, as_json=as_json)
                 supervisor.supervise()
         except StopRequested as stop:
             return _INTERRUPTED if stop.signal_number == signal.SIGINT else 0
@@ -202,21 +203,3 @@ def _is_ready(url: str) -> bool:
         return httpx.get(url, timeout=_READY_ASK_SECONDS, trust_env=False).is_success
     except httpx.HTTPError:
         return False
-
-
-def _announce(options: ServeOptions, url: str, *, as_json: bool) -> None:
-    roots = {name: str(path) for name, path in options.roots.items()}
-    destinations = {name: str(path) for name, path in options.destinations.items()}
-    if as_json:
-        state_dir = str(options.state_dir)
-        print_json(
-            {"url": url, "pid": os.getpid(), "state_dir": state_dir, "roots": roots, "destinations": destinations}
-        )
-        return
-    named = "; ".join(
-        f"{kind} {', '.join(f'{name}={path}' for name, path in folders.items())}"
-        for kind, folders in (("roots", roots), ("destinations", destinations))
-    )
-    line = f"crossfade serves at {url} ({named}; state and logs in {options.state_dir}); Ctrl-C stops it\n"
-    sys.stdout.write(line)
-    sys.stdout.flush()

@@ -3,6 +3,8 @@
 import json
 import os
 import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -10,6 +12,25 @@ from crossfade_core.errors import CrossfadeError, ProcessFailed
 
 SIGNING: Final = "CROSSFADE_SIGNING_"
 """Of every variable of `crossfade_signing.settings.SigningSettings`."""
+_KEY: Final = f"{SIGNING}KEY"
+_KEY_FILE: Final = f"{SIGNING}KEY_FILE"
+_COMMAND: Final = f"{SIGNING}COMMAND"
+_PUBLIC_KEY_FILE: Final = f"{SIGNING}PUBLIC_KEY_FILE"
+
+
+@dataclass(frozen=True)
+class Signing:
+    """What signs the outputs.
+
+    Attributes:
+        environment: What the control worker alone gets of it.
+        key_id: SHA-256, in hex, of the public key as DER SubjectPublicKeyInfo.
+        public_key_file: That key, for those who verify.
+    """
+
+    environment: Mapping[str, str]
+    key_id: str
+    public_key_file: Path
 
 
 def webhook_environment(state_dir: Path, host: str) -> dict[str, str]:
@@ -35,20 +56,41 @@ def webhook_environment(state_dir: Path, host: str) -> dict[str, str]:
     return {name: value for name, value in own.items() if name not in os.environ}
 
 
-def signing_environment(state_dir: Path) -> dict[str, str]:
-    """Return what the control worker alone gets: what our environment signs with, or the key of this state directory.
+def open_signing(state_dir: Path) -> Signing:
+    """Return what signs: what our environment names, else the key of this state directory, made if it is not there.
 
     Raises:
-        ProcessFailed: The key cannot be read or made.
+        ProcessFailed: A key cannot be read or made.
     """
-    given = {name: value for name, value in os.environ.items() if name.startswith(SIGNING)}
-    if given:
-        return given
-    from crossfade_signing.key_pairs import keep_key_pair
-
-    private_file = state_dir / "signing.key"
+    environment = {name: value for name, value in os.environ.items() if name.startswith(SIGNING)}
+    if not environment.keys() & {_KEY, _KEY_FILE, _COMMAND}:
+        environment[_KEY_FILE] = str(state_dir / "signing.key")
     try:
-        keep_key_pair(private_file, private_file.with_suffix(".pub"))
+        key_id, public_file = _public_half(environment, state_dir)
     except CrossfadeError as error:
         raise ProcessFailed(error.message) from error
-    return {f"{SIGNING}KEY_FILE": str(private_file)}
+    return Signing(environment, key_id, public_file)
+
+
+def _public_half(environment: Mapping[str, str], state_dir: Path) -> tuple[str, Path]:
+    """Return the id and the file of the public key, which is kept in the state directory where it has no file yet.
+
+    Raises:
+        CrossfadeError: A key cannot be read or made.
+    """
+    from crossfade_signing import key_pairs
+    from crossfade_signing.public_keys import read_public_key_file
+
+    own_file, public_file = state_dir / "signing.key", state_dir / "signing.pub"
+    if _KEY in environment:
+        given = key_pairs.read_private_key(environment[_KEY].encode(), _KEY)
+        return key_pairs.keep_public_key(given, public_file).key_id, public_file
+    if environment.get(_KEY_FILE) == str(own_file):
+        return key_pairs.keep_key_pair(own_file, public_file).key_id, public_file
+    if _KEY_FILE in environment:
+        given = key_pairs.read_private_key_file(Path(environment[_KEY_FILE]))
+        return key_pairs.keep_public_key(given, public_file).key_id, public_file
+    if _PUBLIC_KEY_FILE not in environment:
+        raise ProcessFailed(f"{_COMMAND} is set; set {_PUBLIC_KEY_FILE} too, the public key of what it signs with")
+    public_file = Path(environment[_PUBLIC_KEY_FILE])
+    return read_public_key_file(public_file).key_id, public_file

@@ -4,11 +4,12 @@ import base64
 import binascii
 import contextlib
 import os
+import selectors
 import shutil
 import signal
 import subprocess
 import tempfile
-import threading
+import time
 from collections.abc import Sequence
 from typing import IO, Final
 
@@ -18,13 +19,16 @@ from crossfade_signing.public_keys import PublicKey
 _MOST_BYTES: Final = 4096
 """Of what is read of it: a signature of P-256 is some 72 bytes as DER, 96 as base64."""
 _MOST_WORDS: Final = 300
+_LOOK_SECONDS: Final = 0.05
+"""Between two looks at whether the command has ended while its pipes stay open."""
 
 
 class CommandSigner:
     """A command that gets the bytes to sign on standard input, and prints the signature, DER in base64, on the other.
 
     It gets this process's environment without crossfade's own variables, runs without a shell, and has a session of its
-    own, which is killed as a whole when its time is over.
+    own, which is killed as a whole when it has ended or its time is over. What it starts in another session lives on,
+    and is not waited for.
 
     Args:
         words: The program and its arguments.
@@ -75,6 +79,7 @@ class CommandSigner:
         try:
             process = subprocess.Popen(
                 self._words,
+                bufsize=0,
                 stdin=asked,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
@@ -83,48 +88,56 @@ class CommandSigner:
             )
         except OSError as error:
             raise self._failed(f"cannot be started: {error.strerror}") from error
-        with _Ear(process.stdout) as said, _Ear(process.stderr) as words:
+        with process:  # closes the pipes: whoever has left the session and still writes is told so by the kernel
             try:
-                status = process.wait(self._seconds)
+                said, words = _hear(process, self._seconds)
             except subprocess.TimeoutExpired as error:
                 raise self._failed(f"gave no signature within {self._seconds:g} s") from error
             finally:
                 _kill(process)
-        if status != 0:
-            raise self._failed(f"ended with status {status}: {_last_line(words.heard)}")
-        if len(said.heard) > _MOST_BYTES:
+        if process.returncode != 0:
+            raise self._failed(f"ended with status {process.returncode}: {_last_line(words)}")
+        if len(said) > _MOST_BYTES:
             raise self._failed(f"printed more than {_MOST_BYTES} bytes where a signature was expected")
-        return said.heard
+        return said
 
     def _failed(self, why: str) -> SigningFailed:
         return SigningFailed(f"the signing command {self._words[0]} {why}; try it by hand", program=self._words[0])
 
 
-class _Ear:
-    """Hears a pipe to its end in a thread of its own, and keeps no more of it than fits."""
+def _hear(process: subprocess.Popen[bytes], seconds: float) -> tuple[bytes, bytes]:
+    """Return the first bytes of what a command says on stdout and on stderr until it ends.
 
-    def __init__(self, pipe: IO[bytes] | None) -> None:
-        if pipe is None:
-            raise AssertionError("unreachable: it is a pipe")
-        self.heard = b""
-        self._pipe = pipe
-        self._thread = threading.Thread(target=self._hear, daemon=True)
+    Its own end counts, not that of its pipes, which a helper that it leaves behind may hold open for ever.
 
-    def __enter__(self) -> "_Ear":
-        self._thread.start()
-        return self
+    Raises:
+        TimeoutExpired: It has not ended in time.
+    """
+    said, words = bytearray(), bytearray()
+    deadline = time.monotonic() + seconds
+    with selectors.DefaultSelector() as selector:
+        for pipe, heard in ((process.stdout, said), (process.stderr, words)):
+            if pipe is None:
+                raise AssertionError("unreachable: it is a pipe")
+            selector.register(pipe, selectors.EVENT_READ, heard)
+        while process.poll() is None and selector.get_map() and time.monotonic() < deadline:
+            _listen(selector, _LOOK_SECONDS)
+        process.wait(max(deadline - time.monotonic(), 0))
+        _listen(selector, 0)  # once: what was said before the end is in the pipes by now
+    return bytes(said), bytes(words)
 
-    def __exit__(self, *_: object) -> None:
-        self._thread.join()
-        self._pipe.close()
 
-    def _hear(self) -> None:
-        while part := self._pipe.read1(_MOST_BYTES):  # type: ignore[attr-defined]
-            self.heard = (self.heard + part)[: _MOST_BYTES + 1]
+def _listen(selector: selectors.BaseSelector, wait_seconds: float) -> None:
+    """Read what the pipes hold, and keep no more of it than fits: who says too much is not kept waiting."""
+    for key, _ in selector.select(wait_seconds):
+        part = os.read(key.fd, _MOST_BYTES + 1)
+        key.data.extend(part[: _MOST_BYTES + 1 - len(key.data)])
+        if not part:
+            selector.unregister(key.fileobj)
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
-    """Kill the command's whole session, so that nothing holds its pipes; it may be gone already."""
+    """Kill the command's whole session; it may be gone already."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()

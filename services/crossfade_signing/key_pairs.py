@@ -89,8 +89,17 @@ def keep_key_pair(private_file: Path, public_file: Path) -> PublicKey:
     if not private_file.exists():
         public_file.unlink(missing_ok=True)
         return make_key_pair(private_file, public_file)
-    kept = public_key(read_private_key_file(private_file).public_key())
-    if not public_file.exists() or public_file.read_bytes() != kept.pem:  # ended in between, or the key was replaced
+    return keep_public_key(read_private_key_file(private_file), public_file)
+
+
+def keep_public_key(key: ec.EllipticCurvePrivateKey, public_file: Path) -> PublicKey:
+    """Return the public half of a key, which is kept in a file; what another key left there is replaced.
+
+    Raises:
+        SinkUnavailable: The disk refused.
+    """
+    kept = public_key(key.public_key())
+    if not public_file.exists() or public_file.read_bytes() != kept.pem:
         public_file.unlink(missing_ok=True)
         _write(public_file, kept.pem, 0o644)
     return kept

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 import psutil
@@ -22,7 +23,11 @@ from crossfade_cli.serve import (
     default_state_dir,
     worker_children,
 )
-from crossfade_cli.serve_keys import signing_environment
+from crossfade_cli.serve_announcement import announce
+from crossfade_cli.serve_keys import open_signing
+from crossfade_core.errors import ProcessFailed
+from crossfade_signing.key_pairs import make_key_pair
+from crossfade_signing.public_keys import PublicKey, read_public_key_file
 from tests.cli.children import wait_for
 from tests.cli.conftest import Crossfade, clean_environment
 
@@ -33,7 +38,7 @@ class Service:
 
     process: subprocess.Popen[str]
     state_dir: Path
-    said: dict[str, str]
+    said: dict[str, Any]
 
     def is_ready(self) -> bool:
         try:
@@ -100,6 +105,11 @@ def test_it_announces_itself_when_ready_and_a_second_one_on_its_state_is_refused
     with serving(tmp_path) as service:
         assert service.is_ready()
         assert (service.said["roots"], service.said["state_dir"]) == ({"here": str(tmp_path)}, str(service.state_dir))
+        public_file = service.state_dir / "signing.pub"
+        assert service.said["signing"] == {
+            "key_id": read_public_key_file(public_file).key_id,
+            "public_key_file": str(public_file),
+        }
         second = crossfade("serve", "--state-dir", str(service.state_dir), "--port", "0")
         assert second.returncode == 1
         assert (
@@ -209,7 +219,8 @@ def options(tmp_path: Path) -> ServeOptions:
 def environments(options: ServeOptions) -> dict[str, dict[str, str]]:
     """Return the variables about signing that the API and each worker get."""
     env = child_environment(options, 8123, options.state_dir / "r.sock")
-    children = {child.name: child.env for child in worker_children(2, env, signing_environment(options.state_dir))}
+    signing = open_signing(options.state_dir).environment
+    children = {child.name: child.env for child in worker_children(2, env, signing)}
     return {
         name: {variable: value for variable, value in of.items() if variable.startswith("CROSSFADE_SIGNING")}
         for name, of in {"api": env, **children}.items()
@@ -230,11 +241,67 @@ def test_the_control_worker_alone_is_given_the_key_that_serve_made(options: Serv
     assert (key_file.read_bytes(), key_file.with_suffix(".pub").read_bytes()) == made
 
 
-def test_a_key_of_the_operators_goes_before_and_to_the_control_worker_alone(options: ServeOptions, monkeypatch):
-    monkeypatch.setenv("CROSSFADE_SIGNING_KEY", "of the operator's own")
-    given = {"CROSSFADE_SIGNING_KEY": "of the operator's own"}
+@pytest.fixture
+def operators(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, PublicKey]:
+    """Return a private key's file and its public half, which lies beside it."""
+    file = tmp_path_factory.mktemp("operator") / "k.pem"
+    return file, make_key_pair(file, file.with_suffix(".pub"))
+
+
+@pytest.mark.parametrize("way", ["KEY", "KEY_FILE", "COMMAND"])
+def test_a_key_of_the_operators_goes_before_and_to_the_control_worker_alone(
+    options: ServeOptions, operators, monkeypatch, way
+):
+    file, public = operators
+    given = {
+        "KEY": {"CROSSFADE_SIGNING_KEY": file.read_text()},
+        "KEY_FILE": {"CROSSFADE_SIGNING_KEY_FILE": str(file)},
+        "COMMAND": {
+            "CROSSFADE_SIGNING_COMMAND": '["sign"]',
+            "CROSSFADE_SIGNING_PUBLIC_KEY_FILE": str(file.with_suffix(".pub")),
+        },
+    }[way]
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
     assert environments(options) == {"api": {}, "control": given, "merge1": {}, "merge2": {}}
     assert not (options.state_dir / "signing.key").exists()
+    signing = open_signing(options.state_dir)
+    assert (signing.key_id, read_public_key_file(signing.public_key_file)) == (public.key_id, public)
+
+
+def test_the_line_on_start_names_the_key_and_the_file_to_verify_with(options: ServeOptions, capsys):
+    signing = open_signing(options.state_dir)
+    announce(options, "http://127.0.0.1:1", signing, as_json=False)
+    said = f"outputs are signed by key {signing.key_id}, to be verified with --key {options.state_dir}/signing.pub"
+    assert said in capsys.readouterr().out
+
+
+def test_a_limit_alone_leaves_serve_its_own_key(options: ServeOptions, monkeypatch):
+    monkeypatch.setenv("CROSSFADE_SIGNING_COMMAND_SECONDS", "5")
+    assert environments(options)["control"] == {
+        "CROSSFADE_SIGNING_COMMAND_SECONDS": "5",
+        "CROSSFADE_SIGNING_KEY_FILE": f"{options.state_dir}/signing.key",
+    }
+    signing = open_signing(options.state_dir)
+    assert signing.public_key_file == options.state_dir / "signing.pub"
+    assert read_public_key_file(signing.public_key_file).key_id == signing.key_id
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        ({"KEY": "hunter2"}, "CROSSFADE_SIGNING_KEY: an unencrypted EC P-256"),
+        ({"KEY": ""}, "CROSSFADE_SIGNING_KEY: an unencrypted EC P-256"),
+        ({"KEY_FILE": "/there/is/none"}, "/there/is/none: no such file"),
+        ({"COMMAND": '["sign"]'}, "set CROSSFADE_SIGNING_PUBLIC_KEY_FILE too"),
+    ],
+)
+def test_a_key_that_cannot_be_read_is_refused_before_anything_starts(options: ServeOptions, monkeypatch, given, named):
+    for name, value in given.items():
+        monkeypatch.setenv(f"CROSSFADE_SIGNING_{name}", value)
+    with pytest.raises(ProcessFailed, match=named) as caught:
+        open_signing(options.state_dir)
+    assert "hunter2" not in caught.value.message
 
 
 def test_a_key_that_others_may_read_is_refused(tmp_path: Path, crossfade: Crossfade):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import sys
 import textwrap
 import time
@@ -127,6 +128,40 @@ def test_command_that_hangs_ends_with_all_it_started(pair, tmp_path):
     assert time.monotonic() - started < 30
     child = int((tmp_path / "pid").read_text())
     wait_for(lambda: not is_running(child))
+
+
+@pytest.fixture
+def left_behind(tmp_path):
+    """Return the head of a shell script that leaves a helper in a session of its own, which keeps its pipes open."""
+    yield f"setsid sh -c 'echo $$ > {tmp_path}/helper; exec sleep 300' & "
+    os.kill(int((tmp_path / "helper").read_text()), signal.SIGKILL)
+
+
+def test_signature_of_a_command_whose_helper_stays_is_taken_at_once(pair, left_behind, tmp_path):
+    sign = f"openssl dgst -sha256 -sign {pair.private_file} | base64"
+    script = f"{left_behind} {sign}; until test -s {tmp_path}/helper; do :; done"
+    started = time.monotonic()
+    signature = CommandSigner(("sh", "-c", script), pair.public, 60).sign(b"data")
+    assert time.monotonic() - started < 30
+    assert pair.public.verifies(signature, b"data")
+
+
+def test_command_that_hangs_while_its_helper_stays_ends_in_time(pair, left_behind):
+    started = time.monotonic()
+    with pytest.raises(SigningFailed, match="gave no signature within 2 s"):
+        CommandSigner(("sh", "-c", f"{left_behind} sleep 300"), pair.public, 2).sign(b"data")
+    assert time.monotonic() - started < 30
+
+
+def test_helper_that_never_stops_talking_keeps_nobody_waiting(pair):
+    script = f"setsid yes >&2 & openssl dgst -sha256 -sign {pair.private_file} | base64"
+    signature = CommandSigner(("sh", "-c", script), pair.public, 30).sign(b"data")
+    assert pair.public.verifies(signature, b"data")
+
+
+def test_command_that_has_closed_its_pipes_is_waited_for_as_long_as_any(pair):
+    with pytest.raises(SigningFailed, match="gave no signature within 1 s"):
+        CommandSigner(("sh", "-c", "exec >&- 2>&-; sleep 300"), pair.public, 1).sign(b"data")
 
 
 def test_command_sees_none_of_our_variables_and_all_others(pair, monkeypatch):

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from sqlalchemy import Engine
 
@@ -204,6 +205,15 @@ class Deployment:
     def publish(self, job_id: str, owner: str = "control-1") -> None:
         registries = (self.open_source, self.registries.open_sink)
         Publish(self.store, registries, owner, keeping=self._keeping, maker=self.maker)(JobId(job_id))
+
+    def cut_off_while_publishing(self, **changes: Any) -> Job:
+        """Publish a job up to where the database is told of it, and no further; return it."""
+        job = self.merged(**changes)
+        self.store.away = {"publish_output"}
+        with pytest.raises(StoreUnavailable):
+            self.publish(job.id)
+        self.store.away = set()
+        return job
 
     def sweep(self) -> None:
         Sweep(self.store, self.webhooks, self.queue, self._keeping)()

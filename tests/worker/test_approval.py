@@ -284,15 +284,7 @@ def test_an_approved_output_is_in_the_lineage_graph_with_what_it_was_made_of(wai
 
 
 def test_what_was_published_before_approval_was_asked_for_is_not_said_to_wait(deployment):
-    job = deployment.submit(lambdas=[0.5])
-    deployment.plan(job.id)
-    for unit in deployment.store.list_units(job.id):
-        deployment.run_unit(unit.id)
-    deployment.drop_messages()
-    deployment.store.away = {"publish_output"}
-    with pytest.raises(StoreUnavailable):
-        deployment.publish(job.id)
-    deployment.store.away = set()
+    job = deployment.cut_off_while_publishing(lambdas=[0.5])
     deployment.require_approval()
     deployment.publish(job.id)
     assert deployment.states(job) == ("SUCCEEDED", ["PUBLISHED"])

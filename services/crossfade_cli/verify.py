@@ -60,11 +60,9 @@ def _print_report(result: Mapping[str, Any]) -> None:
         words = [Text(plain(check[column]), overflow="fold") for column in ("check", "what")]
         table.add_row(*words, _RESULTS[check["result"]], Text(plain(check["message"]), overflow="fold"))
     stdout_console().print(table)
-    failed = sum(check["result"] == "failed" for check in result["checks"])
+    failed, total = result["counts"]["failed"], sum(result["counts"].values())
     if failed:
-        print_line(
-            plain(f"{result['uri']} is not as it was published: {failed} of {len(result['checks'])} checks failed")
-        )
+        print_line(plain(f"{result['uri']} is not as it was published: {failed} of {total} checks failed"))
         return
     signer = f"signed by key {result['signed_by']}" if result["signed_by"] else "who signed it was not checked"
     print_line(plain(f"{result['uri']} is as it was published; {signer}"))

@@ -15,7 +15,7 @@ from crossfade_core.own_files import LINEAGE_FILE, SIGNATURE_FILE
 from crossfade_registries.json_program import emit, run_program
 from crossfade_registries.output_source import local_folder, open_output
 from crossfade_registries.verification.agreement import check_agreement
-from crossfade_registries.verification.documents import read_documents
+from crossfade_registries.verification.documents import check_lineage_digest, read_documents
 from crossfade_registries.verification.files import FileChecks
 from crossfade_registries.verification.folder import check_links, check_unlisted
 from crossfade_registries.verification.report import Report
@@ -33,6 +33,7 @@ def _verify(request: Mapping[str, Any]) -> dict[str, Any]:
                 "output of crossfade"
             )
         documents = read_documents(source, present, keys, report)
+        check_lineage_digest(documents, request.get("lineage_sha256"), report)
         found = FileChecks(source, present, documents, report).run(_tick)
         folder = local_folder(uri)
         if folder is not None:

@@ -1,5 +1,6 @@
 """`crossfade verify` names everything that was done to an output, and lets pass what may be done to it."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -305,6 +306,21 @@ def test_lineage_that_was_removed_is_named(verified, output):
     status, found = verified(output)
     assert status == 1
     assert found[0][:3] == ("lineage", LINEAGE_FILE, "failed")
+
+
+@pytest.mark.parametrize("is_signed", [True, False])
+def test_lineage_may_be_held_against_the_digest_that_the_job_shows(crossfade: Crossfade, tmp_path, key, is_signed):
+    output = write_signed_output(tmp_path / "output", key.signer if is_signed else None)
+    digest = hashlib.sha256((output / LINEAGE_FILE).read_bytes()).hexdigest()
+    ended = crossfade("verify", str(output), "--lineage-sha256", digest.upper())
+    assert ended.returncode == 0
+    assert "has the SHA-256 that was given" in ended.stdout
+    ended = crossfade("verify", str(output), "--lineage-sha256", "0" * 64, "--json")
+    failed = [check for check in json.loads(ended.stdout)["checks"] if check["result"] == "failed"]
+    assert (ended.returncode, [(check["what"], check["message"]) for check in failed]) == (
+        1,
+        [(LINEAGE_FILE, f"SHA-256 {'0' * 64} expected, {digest} found: it is not the output that was published")],
+    )
 
 
 def test_folder_that_tells_nothing_of_itself_is_an_error(crossfade: Crossfade, tmp_path):

@@ -9,7 +9,7 @@ import typer
 
 from crossfade_cli.json_process import JsonProcess
 from crossfade_cli.local import LocalProgress
-from crossfade_cli.printing import plain, print_json, print_line
+from crossfade_cli.printing import plain, print_json, print_line, print_strays
 from crossfade_cli.progress import open_progress
 from crossfade_core.errors import ProgramMissing
 from crossfade_core.own_files import SIGNATURE_FILE
@@ -54,8 +54,7 @@ def fetch(uri: str, out: Path, *, overwrite: bool, lineage_sha256: str | None, a
 def _print_result(result: dict[str, Any]) -> None:
     from rich.filesize import decimal
 
-    for stray in result["strays"]:
-        print_line(plain(f"left out: {stray} is there too, and lineage.json does not tell of it"))
+    print_strays(result["strays"])
     held = [file for file in result["files"] if file["is_held"]]
     size = decimal(sum(file["size_bytes"] for file in held))
     print_line(plain(f"{len(held)} files, {size}, each with the SHA-256 that lineage.json tells"))

@@ -8,6 +8,10 @@ import typer
 
 from crossfade_cli.options import PLACES, Device, DeviceOption, Json, read_folders, read_pairs, read_place
 
+_LineageSha256 = Annotated[
+    str | None, typer.Option(metavar="HEX", help="What lineage.json must be, as the job shows it.")
+]
+
 
 def fetch(
     uri: Annotated[
@@ -15,9 +19,7 @@ def fetch(
     ],
     out: Annotated[Path, typer.Argument(metavar="DIR", help="The folder that is to appear.")],
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an output that is there.")] = False,
-    lineage_sha256: Annotated[
-        str | None, typer.Option(metavar="HEX", help="What lineage.json must be, as the job shows it.")
-    ] = None,
+    lineage_sha256: _LineageSha256 = None,
     as_json: Json = False,
 ) -> None:
     """Get a published output with your own credentials, every file verified; goes on where it was cut off."""
@@ -40,9 +42,7 @@ def rebuild(  # noqa: PLR0913, PLR0917 (to typer an option is an argument)
         list[str] | None,
         typer.Option(metavar="ROLE=PLACE", help=f"Another copy of an input, base, instruct or reference: {PLACES}."),
     ] = None,
-    lineage_sha256: Annotated[
-        str | None, typer.Option(metavar="HEX", help="What lineage.json must be, as the job shows it.")
-    ] = None,
+    lineage_sha256: _LineageSha256 = None,
     threads: Annotated[int, typer.Option(min=0, help="0 is two a core.")] = 0,
     device: DeviceOption = Device.AUTO,
     as_json: Json = False,
@@ -69,12 +69,14 @@ def verify(
         list[Path] | None,
         typer.Option(metavar="PUB", help="Who may have signed it: a public key, PEM; several times for several."),
     ] = None,
+    lineage_sha256: _LineageSha256 = None,
     as_json: Json = False,
 ) -> None:
     """Check an output's files, documents and signatures, without a service; exit 1 when anything is wrong."""
     from crossfade_cli import verify as verifying
 
-    raise typer.Exit(verifying.verify(uri, [file.absolute() for file in key or ()], as_json=as_json))
+    files = [file.absolute() for file in key or ()]
+    raise typer.Exit(verifying.verify(uri, files, lineage_sha256=lineage_sha256, as_json=as_json))
 
 
 def inspect(

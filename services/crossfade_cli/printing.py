@@ -3,7 +3,9 @@
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
+
+_MOST_STRAYS: Final = 100
 
 
 def plain(words: str) -> str:
@@ -16,6 +18,14 @@ def print_warnings(warnings: Mapping[str, Sequence[str]]) -> None:
     for name, of_output in warnings.items():
         for warning in of_output:
             print_line(plain(f"warning: {name}: {warning}"))
+
+
+def print_strays(names: Sequence[str]) -> None:
+    """Print which files lie beside an output's own, on stderr; of very many the first, and how many more."""
+    for name in names[:_MOST_STRAYS]:
+        print_line(plain(f"left out: {name} is there too, and lineage.json does not tell of it"))
+    if len(names) > _MOST_STRAYS:
+        print_line(f"left out: {len(names) - _MOST_STRAYS} more, of which lineage.json does not tell")
 
 
 def print_json(value: Mapping[str, Any]) -> None:

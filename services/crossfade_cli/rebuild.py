@@ -8,7 +8,7 @@ import typer
 
 from crossfade_cli.json_process import JsonProcess
 from crossfade_cli.local import LocalProgress
-from crossfade_cli.printing import plain, print_json, print_line
+from crossfade_cli.printing import plain, print_json, print_line, print_strays
 from crossfade_cli.progress import open_progress
 from crossfade_core.errors import ProgramMissing
 
@@ -54,8 +54,7 @@ def rebuild(request: Mapping[str, object], *, as_json: bool) -> int:
 def _print_result(result: Mapping[str, Any]) -> None:
     from rich.filesize import decimal
 
-    for stray in result["strays"]:
-        print_line(plain(f"left out: {stray} is there too, and lineage.json does not tell of it"))
+    print_strays(result["strays"])
     if result["software"]["is_other"]:
         then = "; ".join(map(_versions, result["software"]["then"])) or "software that lineage.json does not name"
         print_line(plain(f"made with {then}; rebuilt with {_versions(result['software']['now'])}"))

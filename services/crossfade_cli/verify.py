@@ -19,12 +19,13 @@ _REMOTE: Final = {"hf://": "huggingface_hub", "s3://": "boto3"}
 _RESULTS: Final = {"ok": "ok", "failed": "FAILED", "told": "note", "not_checked": "not checked"}
 
 
-def verify(uri: str, keys: Sequence[Path], *, as_json: bool) -> int:
+def verify(uri: str, keys: Sequence[Path], *, lineage_sha256: str | None, as_json: bool) -> int:
     """Verify an output, show the progress, print what was checked and what came of it; return the exit status.
 
     Args:
         uri: As a job shows it, or the path of a folder.
         keys: Files with the public keys of those who may have signed it; none where signatures are not checked.
+        lineage_sha256: What lineage.json must be, where that is known.
         as_json: Whether to print one JSON document and nothing else.
 
     Returns:
@@ -36,7 +37,7 @@ def verify(uri: str, keys: Sequence[Path], *, as_json: bool) -> int:
     library = _REMOTE.get(uri[:5])
     if library is not None and find_spec(library) is None:
         raise ProgramMissing("registries are read by this machine here: pip install 'crossfade[service]'")
-    request = {"uri": uri, "keys": [str(key) for key in keys]}
+    request = {"uri": uri, "keys": [str(key) for key in keys], "lineage_sha256": lineage_sha256}
     result: dict[str, Any] = {}
     with (
         JsonProcess(("-m", _MODULE), "the verification") as process,
@@ -60,11 +61,9 @@ def _print_report(result: Mapping[str, Any]) -> None:
         words = [Text(plain(check[column]), overflow="fold") for column in ("check", "what")]
         table.add_row(*words, _RESULTS[check["result"]], Text(plain(check["message"]), overflow="fold"))
     stdout_console().print(table)
-    failed = sum(check["result"] == "failed" for check in result["checks"])
+    failed, total = result["counts"]["failed"], sum(result["counts"].values())
     if failed:
-        print_line(
-            plain(f"{result['uri']} is not as it was published: {failed} of {len(result['checks'])} checks failed")
-        )
+        print_line(plain(f"{result['uri']} is not as it was published: {failed} of {total} checks failed"))
         return
     signer = f"signed by key {result['signed_by']}" if result["signed_by"] else "who signed it was not checked"
     print_line(plain(f"{result['uri']} is as it was published; {signer}"))

@@ -13,8 +13,9 @@ from crossfade_core.untrusted_json import load_object, shown
 
 LINEAGE_VERSION: Final = 3
 LINEAGE_SCHEMA: Final = f"crossfade.lineage/{LINEAGE_VERSION}"
-MAX_LINEAGE_BYTES: Final = 200_000_000
-"""Some 200 bytes for each tensor, and several figures; the largest models have 90 000."""
+MAX_LINEAGE_BYTES: Final = 64_000_000
+"""The largest models have 90 000 tensors, of 280 bytes each with its figures and 450 with all counts: 25 to 40 MB. No
+more than that needs, since to parse a stranger's takes memory of up to some 30 times its length."""
 
 
 def _encodable(words: str) -> str:

@@ -51,6 +51,18 @@ class Source(Protocol):
             SourceNotFound: There is no such folder.
         """
 
+    def unlisted(self) -> Mapping[str, str]:
+        """Return what else lies there, by path, and what it is ("a file in a folder"); none of it can be read.
+
+        Files below the top and files whose names are no plain ones; where the registry has such, also folders, pipes
+        and links that lead to no file, without what is in them. Asked of the registry anew: it may take many requests.
+
+        Raises:
+            SourceNotFound: There is no such folder.
+            SourceDenied: This service may not list it.
+            SourceUnavailable: Listing failed, also after trying again.
+        """
+
     def expect(self, spans: Sequence[Span]) -> None:
         """Hear what will be read, once and in this order, so that it can be fetched ahead; replaces what was expected.
 

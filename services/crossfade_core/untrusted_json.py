@@ -1,8 +1,12 @@
-"""JSON that a stranger wrote: parsed strictly, shown briefly. Nothing in it can cost more than its own length."""
+"""JSON that a stranger wrote: parsed strictly, shown briefly.
+
+It costs time by its length, and memory of up to some 30 times its length, for that is what Python's objects take
+(`{"":0},{"":0},…`): whoever reads a file bounds its bytes first.
+"""
 
 import json
 import reprlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any, Final, TypeGuard
 
 from crossfade_core.errors import CheckpointError, DuplicateKey
@@ -50,6 +54,12 @@ def shown(value: object) -> str:
     short = reprlib.Repr()
     short.maxstring, short.maxlist = 200, 8
     return short.repr(value)
+
+
+def listed(names: Collection[str], most: int) -> str:
+    """List names whose number a stranger chose: the first in order, and how many more there are."""
+    first = ", ".join(sorted(names)[:most])
+    return f"{first} and {len(names) - most} more" if len(names) > most else first
 
 
 def check_names(names: Iterable[str], file: str, malformed: type[CheckpointError]) -> None:

@@ -10,10 +10,11 @@ from crossfade_core.errors import CheckpointError, OutputNameUnsafe, SourceCorru
 from crossfade_core.lineage_document import MAX_LINEAGE_BYTES
 from crossfade_core.own_files import EDITABLE, LINEAGE_FILE, PROVENANCE_FILE, SIGNATURE_FILE
 from crossfade_core.ports import FileInfo, Source, StagedFile
-from crossfade_core.untrusted_json import are_whole, load_object, shown
+from crossfade_core.untrusted_json import are_whole, listed, load_object, shown
 from crossfade_registries.opened import read_file
 
 _LOOSE: Final = EDITABLE | {PROVENANCE_FILE, SIGNATURE_FILE}
+_NAMED: Final = 20
 
 
 @dataclass(frozen=True)
@@ -101,9 +102,9 @@ def _check_present(uri: str, files: Mapping[str, StagedFile], present: Mapping[s
     missing = sorted(files.keys() - present.keys())
     if missing:
         raise SourceNotFound(
-            f"{uri}: {LINEAGE_FILE} tells of {', '.join(missing)}, which is not there; the output is not whole",
+            f"{uri}: {LINEAGE_FILE} tells of {listed(missing, _NAMED)}, which is not there; the output is not whole",
             source=uri,
-            files=missing,
+            files=missing[:_NAMED],
         )
     wrong = [
         f"{name}: {staged.size_bytes} bytes expected, {present[name].size_bytes} found"
@@ -111,4 +112,8 @@ def _check_present(uri: str, files: Mapping[str, StagedFile], present: Mapping[s
         if present[name].size_bytes != staged.size_bytes
     ]
     if wrong:
-        raise SourceCorrupted(f"{uri}: not as {LINEAGE_FILE} tells: {'; '.join(wrong)}", source=uri)
+        more = f"; and {len(wrong) - _NAMED} more" if len(wrong) > _NAMED else ""
+        raise SourceCorrupted(
+            f"{uri}: not as {LINEAGE_FILE} tells: {'; '.join(wrong[:_NAMED])}{more}",
+            source=uri,
+        )

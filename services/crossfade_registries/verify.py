@@ -15,9 +15,9 @@ from crossfade_core.own_files import LINEAGE_FILE, SIGNATURE_FILE
 from crossfade_registries.json_program import emit, run_program
 from crossfade_registries.output_source import local_folder, open_output
 from crossfade_registries.verification.agreement import check_agreement
-from crossfade_registries.verification.documents import read_documents
+from crossfade_registries.verification.documents import check_lineage_digest, read_documents
 from crossfade_registries.verification.files import FileChecks
-from crossfade_registries.verification.folder import check_folder
+from crossfade_registries.verification.folder import check_links, check_unlisted
 from crossfade_registries.verification.report import Report
 from crossfade_signing.public_keys import read_public_key_file
 
@@ -32,11 +32,13 @@ def _verify(request: Mapping[str, Any]) -> dict[str, Any]:
                 f"{uri}: neither {LINEAGE_FILE} nor {SIGNATURE_FILE} is there: nothing tells what it must be; give an "
                 "output of crossfade"
             )
+        documents = read_documents(source, present, keys, report)
+        check_lineage_digest(documents, request.get("lineage_sha256"), report)
+        found = FileChecks(source, present, documents, report).run(_tick)
         folder = local_folder(uri)
         if folder is not None:
-            check_folder(folder, report)
-        documents = read_documents(source, present, keys, report)
-        found = FileChecks(source, present, documents, report).run(_tick)
+            check_links(folder, present, report)
+        check_unlisted(source, report)
     check_agreement(documents, found, report)
     lineage, manifest = documents.lineage, documents.manifest
     return {

@@ -24,8 +24,8 @@ from crossfade_signing import dsse
 from crossfade_signing.public_keys import PublicKey
 
 MEDIA_TYPE: Final = "application/vnd.dev.sigstore.bundle.v0.3+json"
-MAX_BUNDLE_BYTES: Final = 16 << 20
-"""An entry is some 150 bytes; no model has 50 000 files."""
+MAX_BUNDLE_BYTES: Final = 4 << 20
+"""An entry is some 200 bytes in base64; no model has 10 000 files."""
 
 
 @dataclass(frozen=True)

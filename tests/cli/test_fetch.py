@@ -31,6 +31,16 @@ def test_extra_file_is_named_and_left_out(crossfade: Crossfade, tmp_path):
     assert not (tmp_path / "model/notes.txt").exists()
 
 
+def test_of_very_many_extra_files_the_first_are_named_and_the_others_counted(crossfade: Crossfade, tmp_path):
+    output = write_output(tmp_path / "output")
+    for number in range(130):
+        (output / f"{number:03}.txt").touch()
+    ended = crossfade("fetch", output.as_uri(), str(tmp_path / "model"))
+    told = [line for line in ended.stderr.splitlines() if line.startswith("left out: ")]
+    assert len(told) == 101
+    assert told[-1] == "left out: 30 more, of which lineage.json does not tell"
+
+
 def test_an_edited_card_and_what_is_signed_come_along_as_they_are(crossfade: Crossfade, tmp_path, key):
     output = write_signed_output(tmp_path / "output", key.signer)
     (output / "README.md").write_text("# mine now")

@@ -1,5 +1,6 @@
 """`crossfade verify` names everything that was done to an output, and lets pass what may be done to it."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -107,6 +108,8 @@ def test_missing_file_is_named(verified, output):
     status, found = verified(output)
     assert (status, found[0][:3]) == (1, ("files", SHARDS[1], "failed"))
     assert "is missing, and lineage.json and model.sig tell of it" in found[0][3]
+    change_lineage(output, outputs={})
+    assert ("files", SHARDS[1], "failed", "is missing, and model.sig tells of it; get it again") in verified(output)[1]
 
 
 @pytest.mark.parametrize("name", ["modeling.py", "a\x1b[2J.py", "model-00003-of-00002.safetensors"])
@@ -229,12 +232,17 @@ def test_card_may_be_edited_or_removed_and_that_is_told(verified, output, conten
     assert (status, [check[:3] for check in found]) == (0, [("files", "README.md", "told")])
 
 
-def test_what_the_hub_and_its_client_add_is_no_finding(verified, output):
+def test_what_the_hub_adds_is_no_finding_and_what_else_is_hidden_is_told(verified, output):
     (output / ".gitattributes").write_text("*.safetensors filter=lfs")
+    (output / ".model.safetensors").write_bytes(FILES[SHARDS[1]])
     for folder in (".eval_results", ".cache", ".git"):
         (output / folder).mkdir()
         (output / folder / "x").write_text("x")
-    assert verified(output) == (0, [])
+    message = "is hidden, and no document of the output tells of it: it was not looked at"
+    assert verified(output) == (
+        0,
+        [("files", name, "told", message) for name in (".model.safetensors", ".cache", ".git")],
+    )
 
 
 def test_link_is_named_with_where_it_leads(verified, output, tmp_path):
@@ -256,11 +264,22 @@ def test_snapshot_in_the_hubs_own_cache_passes(verified, output, tmp_path):
     assert verified(snapshot) == (0, [])
 
 
-def test_folder_and_pipe_are_named(verified, output):
+def test_folder_pipe_and_link_to_nothing_are_named(verified, output):
     (output / "code").mkdir()
+    (output / "link").symlink_to("absent")
     os.mkfifo(output / "pipe")
     status, found = verified(output)
-    assert (status, [check[1] for check in found]) == (1, ["code", "pipe"])
+    assert (status, [check[1:] for check in found]) == (
+        1,
+        [
+            (name, "failed", f"is {what}, and an output has none; remove it")
+            for name, what in (
+                ("code", "a folder"),
+                ("link", "a symbolic link that leads to no file"),
+                ("pipe", "no plain file"),
+            )
+        ],
+    )
 
 
 @pytest.mark.parametrize("garbage", [b"", b"{", b"\xff\x00", b"[]", b'{"schema": "other/1"}', b"[" * 100_000])
@@ -287,6 +306,21 @@ def test_lineage_that_was_removed_is_named(verified, output):
     status, found = verified(output)
     assert status == 1
     assert found[0][:3] == ("lineage", LINEAGE_FILE, "failed")
+
+
+@pytest.mark.parametrize("is_signed", [True, False])
+def test_lineage_may_be_held_against_the_digest_that_the_job_shows(crossfade: Crossfade, tmp_path, key, is_signed):
+    output = write_signed_output(tmp_path / "output", key.signer if is_signed else None)
+    digest = hashlib.sha256((output / LINEAGE_FILE).read_bytes()).hexdigest()
+    ended = crossfade("verify", str(output), "--lineage-sha256", digest.upper())
+    assert ended.returncode == 0
+    assert "has the SHA-256 that was given" in ended.stdout
+    ended = crossfade("verify", str(output), "--lineage-sha256", "0" * 64, "--json")
+    failed = [check for check in json.loads(ended.stdout)["checks"] if check["result"] == "failed"]
+    assert (ended.returncode, [(check["what"], check["message"]) for check in failed]) == (
+        1,
+        [(LINEAGE_FILE, f"SHA-256 {'0' * 64} expected, {digest} found: it is not the output that was published")],
+    )
 
 
 def test_folder_that_tells_nothing_of_itself_is_an_error(crossfade: Crossfade, tmp_path):

@@ -6,7 +6,9 @@ from dataclasses import replace
 import pytest
 
 from crossfade_core.lineage import CHAIN_FORMULA, FORMULA, lineage_json
+from crossfade_core.lineage_document import MAX_LINEAGE_BYTES
 from crossfade_core.spec import MergeSpec, spec_digest
+from crossfade_core.statistics import TensorFigures
 from tests.core.output_facts import CHAIN, STATISTICS, digest, lineage, spec
 
 
@@ -33,6 +35,19 @@ def test_record_names_every_source_with_its_files_and_the_formula_that_holds(ins
         }
         for role, name in sources.items()
     }
+
+
+def test_record_of_the_largest_models_with_every_figure_is_within_what_readers_accept():
+    figures = dict.fromkeys(("requested", "realised", "relative_delta_norm", "unchanged_share", "rounding_error"), 1e-9)
+    counts = {"base_non_finite": (1_000_000, 1), "instruct_non_finite": (1, 1), "overflowed": 1_000_000}
+    tensors = [
+        TensorFigures(
+            tensor=f"language_model.model.layers.60.mlp.experts.{number}.down_proj.weight", **figures, **counts
+        ).as_record()
+        for number in range(90_000)
+    ]
+    size_bytes = len(lineage_json(lineage(spec(), statistics={**STATISTICS, "tensors": tensors})))
+    assert 0.5 * MAX_LINEAGE_BYTES < size_bytes < MAX_LINEAGE_BYTES
 
 
 def test_record_of_a_chain_reads_back_as_the_spec_that_was_asked():

@@ -22,6 +22,8 @@ class Read(NamedTuple):
 class MemorySource:
     """Files in memory. Records every read in `reads`, all that was announced in `expected`, and `is_closed`.
 
+    What `unlisted` tells is put into `others`.
+
     Args:
         files: Content by name.
         uri: What it calls itself.
@@ -36,6 +38,7 @@ class MemorySource:
         self._failures: dict[str, tuple[int, BaseException]] = {}
         self.reads: list[Read] = []
         self.expected: list[Span] = []
+        self.others: dict[str, str] = {}
         self.delay_seconds = 0.0
         self.is_closed = False
 
@@ -69,6 +72,9 @@ class MemorySource:
             name: FileInfo(name, len(content), str(self._versions[name]), self._stated.get(name))
             for name, content in self._content.items()
         }
+
+    def unlisted(self) -> Mapping[str, str]:
+        return self.others
 
     def expect(self, spans: Sequence[Span]) -> None:
         self.expected.extend(spans)
@@ -119,6 +125,9 @@ class EndlessSource:
 
     def files(self) -> Mapping[str, FileInfo]:
         return {self._info.name: self._info}
+
+    def unlisted(self) -> Mapping[str, str]:
+        return {}
 
     def expect(self, spans: Sequence[Span]) -> None:
         pass

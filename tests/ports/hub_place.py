@@ -85,6 +85,7 @@ class HubPlace(RemotePlace):
         send = ("hub", "GET", "xet-write-token") if self._xet else ("storage", "PUT", "")
         origin, method, path = {
             "list": ("hub", "GET", "/revision/"),
+            "list below": ("hub", "GET", "/tree/"),
             "read": ("storage", "GET", file),
             "send": send,
             "send small": send,

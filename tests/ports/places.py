@@ -19,7 +19,7 @@ from tests.fakes.http_faults import Action
 DESTINATION = "outputs"
 """The destination's id, whichever place it means."""
 
-Moment = Literal["list", "read", "send", "send small", "publish"]
+Moment = Literal["list", "list below", "read", "send", "send small", "publish"]
 """With which requests something goes wrong: that list files, that fetch a file's bytes, that send a large file's or a
 small one's, or the last one of a publication, that makes it look whole."""
 

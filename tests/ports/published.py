@@ -46,7 +46,9 @@ def change(place: Place, uri: str, files: dict[str, bytes]) -> str:
         return f"hf://{repo}@{place.hub.repo(repo).branches['main']}"
     for name, content in files.items():
         if uri.startswith("file://"):
-            (Path(uri.removeprefix("file://")) / name).write_bytes(content)
+            path = Path(uri.removeprefix("file://")) / name
+            path.parent.mkdir(exist_ok=True, parents=True)
+            path.write_bytes(content)
         else:
             place.put_output(NAME, {name: content})
     return uri

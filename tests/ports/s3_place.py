@@ -88,6 +88,7 @@ class S3Place(RemotePlace):
     ) -> None:
         method, path = {
             "list": ("GET", "list-type=2"),
+            "list below": ("GET", "list-type=2"),
             "read": ("GET", file),
             "send": ("PUT", f"{file}?"),
             "send small": ("PUT", f"{file}/"),

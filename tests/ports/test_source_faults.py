@@ -8,7 +8,7 @@ import pytest
 from crossfade_core.errors import SourceCorrupted, SourceDenied, SourceRateLimited, SourceUnavailable
 from tests.fakes.http_faults import Disconnect, ShortAnswer, Slow, Stall, Status, WrongBytes
 from tests.ports.outcomes import attempted, check_tells_no_secret
-from tests.ports.reading import CONFIG, CONTENT, LARGE, SHARD, model_at, read
+from tests.ports.reading import BELOW, CONFIG, CONTENT, LARGE, SHARD, model_at, read
 from tests.ports.s3_place import s3_place
 
 EVERY_REMOTE = pytest.mark.parametrize("remote", ["s3", "swift", "hub", "xet"], indirect=True)
@@ -69,6 +69,16 @@ def test_fault_that_stays_is_an_error_that_names_the_object_and_may_be_tried_aga
     remote_model.place.heal()
     with remote_model.opened() as source:
         assert read(source) == CONTENT
+
+
+def test_what_is_not_listed_is_told_after_a_fault_and_never_told_wrong(remote_model):
+    with remote_model.opened() as source:
+        remote_model.place.fail(Status(503), "list below")
+        assert list(source.unlisted()) == [BELOW]
+        remote_model.place.fail(Status(503), "list below", times=None)
+        with pytest.raises(SourceUnavailable, match=source.uri) as caught:
+            source.unlisted()
+    check_tells_no_secret(remote_model.place, caught.value)
 
 
 def test_read_that_failed_for_good_can_be_done_again_when_the_fault_is_gone(remote_model):

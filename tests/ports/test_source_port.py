@@ -17,6 +17,7 @@ from crossfade_registries.hub.branch import HUB_FILES
 from crossfade_registries.layout import check_unchanged
 from tests.fakes.http_faults import Slow
 from tests.ports.outcomes import attempted, check_tells_no_secret
+from tests.ports.places import LocalPlace
 from tests.ports.reading import BELOW, CONFIG, CONTENT, FILES, LARGE, SHARD, fetched, model_at, read, write_folder
 
 PIECE_BYTES = 1 << 20
@@ -35,6 +36,16 @@ def test_files_are_those_at_the_top_with_their_sizes_and_the_digests_that_are_kn
     assert {info.name for info in files.values()} == files.keys()
     digests = {name: info.sha256 for name, info in files.items() if info.sha256 is not None}
     assert digests == {name: hashlib.sha256(FILES[name]).hexdigest() for name in digests}
+
+
+@EVERY
+def test_what_is_not_listed_is_told_by_path_and_cannot_be_read(model):
+    with model.opened() as source:
+        assert source.unlisted() == (
+            {"onnx": "a folder"} if isinstance(model.place, LocalPlace) else {BELOW: "a file in a folder"}
+        )
+        with pytest.raises((SourceNotFound, PathOutsideRoot)):
+            source.read_into(next(iter(source.unlisted())), 0, memoryview(bytearray(1)))
 
 
 def test_versions_change_with_the_content_and_only_then(model):

@@ -60,3 +60,28 @@ def test_flipped_byte_edited_card_and_extra_file_are_told_apart(place, signed, t
     found = {(check["what"], check["result"]) for check in done["checks"] if check["check"] == "files"}
     assert (status, done["verified"]) == (0, False)
     assert {(SHARD, "failed"), ("README.md", "told"), ("modeling.py", "failed")} < found
+
+
+@pytest.mark.parametrize("kind", ["local", "s3", "swift", "hub", "xet"])
+def test_files_in_folders_are_named_and_hidden_entries_told(new_place, signed, tmp_path, kind):
+    place = new_place(kind)
+    uri, _ = signed(place)
+    extra = ("custom_generate/generate.py", "onnx/sub/model.onnx", ".cache/a", ".cache/b", ".eval_results/x.yaml")
+    hidden = {".hidden.safetensors": b"x", ".gitattributes": b""}
+    uri = change(place, uri, {**dict.fromkeys(extra, b"x"), **hidden})
+    status, done = verify(uri, own(place, tmp_path), tmp_path / "k.pub")
+    found = {(check["what"], check["result"]) for check in done["checks"] if check["check"] == "files"}
+    folders = {"custom_generate", "onnx"} if kind == "local" else set(extra[:2])
+    told = {(".cache", "told"), (".hidden.safetensors", "told")}
+    assert (status, done["verified"]) == (0, False)
+    assert {each for each in found if each[1] != "ok"} == {(name, "failed") for name in folders} | told
+
+
+@pytest.mark.parametrize("name", ["a\\b.py", "a\x1b[2J.py"])
+def test_file_whose_name_sources_pass_over_is_named(new_place, signed, tmp_path, name):
+    place = new_place("s3")
+    uri, _ = signed(place)
+    _, done = verify(change(place, uri, {name: b"x"}), own(place, tmp_path), tmp_path / "k.pub")
+    assert [(check["what"], check["message"]) for check in done["checks"] if check["result"] == "failed"] == [
+        (name, "is a file whose name is no plain one, and an output has none; remove it")
+    ]

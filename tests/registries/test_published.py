@@ -36,6 +36,23 @@ def test_every_missing_file_is_named():
         read_published(source(lineage_of(FILES, **told)))
 
 
+def test_of_very_many_wrong_files_the_first_are_named_and_the_others_counted():
+    told = {f"{number:04}": {"size_bytes": 1, "sha256": "0" * 64} for number in range(3000)}
+    with pytest.raises(SourceNotFound, match=r"0018, 0019 and 2980 more, which is not there") as caught:
+        read_published(source(lineage_of(FILES, **told)))
+    assert len(caught.value.details["files"]) == 20
+    with pytest.raises(SourceCorrupted, match=r"0019: 1 bytes expected, 0 found; and 2980 more$"):
+        read_published(source(lineage_of(FILES, **told), **dict.fromkeys(told, b"")))
+
+
+def test_lineage_that_is_too_large_is_refused_unread(monkeypatch):
+    monkeypatch.setattr("crossfade_registries.published.MAX_LINEAGE_BYTES", 10)
+    large = source()
+    with pytest.raises(CheckpointError, match="over 10"):
+        read_published(large)
+    assert large.read_bytes() == 0
+
+
 def test_every_file_of_another_size_is_named():
     with pytest.raises(SourceCorrupted, match=r"config\.json: 2 bytes expected, 3 found"):
         read_published(source(**{"config.json": b"{ }"}))

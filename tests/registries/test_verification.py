@@ -5,7 +5,8 @@ import pytest
 from crossfade_core.errors import SourceUnavailable
 from crossfade_registries.verification.documents import read_documents
 from crossfade_registries.verification.files import BLOCK_BYTES, FileChecks
-from crossfade_registries.verification.report import Report
+from crossfade_registries.verification.folder import check_unlisted
+from crossfade_registries.verification.report import MAX_CHARACTERS, MAX_ROWS, Report
 from crossfade_signing.key_pairs import make_key_pair, read_private_key_file
 from crossfade_signing.signers import KeySigner
 from tests.fakes.signed_outputs import SHARDS, write_signed_output
@@ -61,3 +62,27 @@ def test_file_that_cannot_be_read_is_an_error_and_no_finding(source):
     source.fail_at(SHARDS[0], BLOCK_BYTES + 1)
     with pytest.raises(SourceUnavailable):
         run(source)
+
+
+def test_report_of_many_strays_shows_the_changed_file_and_counts_what_it_leaves_out(source):
+    source.put(SHARDS[0], bytes(7))
+    source.others = {f"code/{number:06}.py": "a file in a folder" for number in range(5 * MAX_ROWS)}
+    source.put("x" * 3 * MAX_CHARACTERS, b"")
+    report, _ = run(source)
+    check_unlisted(source, report)
+    failed = [check for check in report.checks if check.result == "failed"]
+    assert failed[0].what == SHARDS[0]
+    assert len(failed) == MAX_ROWS + 1
+    assert (failed[-1].what, failed[-1].message) == (f"{4 * MAX_ROWS + 2} more", "like these; 100 of them are shown")
+    assert report.as_json()["counts"] == {"ok": 1, "failed": 5 * MAX_ROWS + 2, "told": 0, "not_checked": 2}
+    assert max(len(check.what) for check in failed) == MAX_CHARACTERS + 1
+
+
+def test_hidden_entries_are_told_once_and_names_of_dots_are_no_hiding_place(source):
+    source.others = dict.fromkeys((".git/a", ".git/b", ".eval_results/x", "..", "../a", "./b"), "a file in a folder")
+    report = Report()
+    check_unlisted(source, report)
+    assert [(check.what, check.result) for check in report.checks] == [
+        *((name, "failed") for name in ("..", "../a", "./b")),
+        (".git", "told"),
+    ]

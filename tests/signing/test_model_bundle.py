@@ -206,6 +206,12 @@ def test_what_is_no_bundle_is_a_named_error(content):
         model_bundle.read(content, [])
 
 
+def test_bundle_of_thousands_of_files_is_within_what_readers_accept(pair):
+    many = {f"model-{number:05}-of-10000.safetensors": "0f" * 32 for number in range(10_000)}
+    bundle = model_bundle.sign(many, pair.signer)
+    assert model_bundle.read(bundle, [pair.public]).files == many
+
+
 def test_too_large_a_bundle_is_refused_unread(pair, monkeypatch):
     monkeypatch.setattr(model_bundle, "MAX_BUNDLE_BYTES", 10)
     with pytest.raises(SignatureMalformed, match="over 10 bytes"):

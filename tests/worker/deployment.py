@@ -58,6 +58,9 @@ class InterruptedSource:
         self._hook("")
         return self._source.files()
 
+    def unlisted(self) -> Mapping[str, str]:
+        return self._source.unlisted()
+
     def expect(self, spans: Sequence[Span]) -> None:
         self._source.expect(spans)
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from huggingface_hub.hf_api import ModelInfo, RepoSibling
+from huggingface_hub.hf_api import ModelInfo, RepoFile, RepoSibling
 
 from crossfade_core.errors import ShortRead, SourceError, SourceNotFound
 from crossfade_core.ports import FileInfo, Span
@@ -14,6 +14,7 @@ from crossfade_registries.first_bytes import FirstBytes
 from crossfade_registries.hub.cache import HubCache
 from crossfade_registries.hub.client import HUB_ERRORS, HfApi, source_error
 from crossfade_registries.hub.download import HubDownload
+from crossfade_registries.plain_names import describe_unlisted, is_plain
 from crossfade_registries.read_ahead import ReadAhead
 from crossfade_registries.retrying import Patience, retried
 
@@ -38,6 +39,7 @@ class HubSource:
     """
 
     def __init__(self, api: HfApi, ref: HubRef, *, cache: Path | None, patience: Patience = Patience()) -> None:  # noqa: B008  (frozen)
+        self._api, self._patience = api, patience
         info = retried(lambda: _ask(api, ref), patience)
         self._pinned = HubRef(ref.repo, _commit(info, ref))
         self._files = _list_files(info, self._pinned)
@@ -55,6 +57,17 @@ class HubSource:
     def files(self) -> Mapping[str, FileInfo]:
         """Return the files at the top of the repository by name, as listed when it was opened; commits never change."""
         return self._files
+
+    def unlisted(self) -> Mapping[str, str]:
+        """Return the other files of the commit by path.
+
+        Raises:
+            SourceNotFound: The repository or the commit is gone.
+            SourceDenied: The Hub does not let this service read it.
+            SourceUnavailable: The Hub cannot be reached, also after trying again.
+        """
+        paths = retried(lambda: _list_tree(self._api, self._pinned), self._patience)
+        return {path: describe_unlisted(path) for path in sorted(paths) if path not in self._files}
 
     def expect(self, spans: Sequence[Span]) -> None:
         """Fetch these spans ahead, but for what the cache holds.
@@ -113,6 +126,14 @@ def _ask(api: HfApi, ref: HubRef) -> ModelInfo:
         raise source_error(error, ref.uri, source=ref.uri) from error
 
 
+def _list_tree(api: HfApi, pinned: HubRef) -> list[str]:
+    try:
+        tree = list(api.list_repo_tree(pinned.repo, recursive=True, revision=pinned.revision))
+    except HUB_ERRORS as error:
+        raise source_error(error, pinned.uri, source=pinned.uri) from error
+    return [entry.path for entry in tree if isinstance(entry, RepoFile)]
+
+
 def _commit(info: ModelInfo, ref: HubRef) -> str:
     if info.id != ref.repo:
         # A redirect must not lead to what the server's configuration does not let jobs read.
@@ -125,12 +146,8 @@ def _commit(info: ModelInfo, ref: HubRef) -> str:
 
 
 def _list_files(info: ModelInfo, pinned: HubRef) -> dict[str, FileInfo]:
-    top = [sibling for sibling in info.siblings or () if _is_plain(sibling.rfilename)]
+    top = [sibling for sibling in info.siblings or () if is_plain(sibling.rfilename)]
     return {sibling.rfilename: _describe(sibling, pinned) for sibling in sorted(top, key=lambda each: each.rfilename)}
-
-
-def _is_plain(name: str) -> bool:
-    return name.isprintable() and name not in ("", ".", "..") and not re.search(r"[/\\]", name)
 
 
 def _describe(sibling: RepoSibling, pinned: HubRef) -> FileInfo:

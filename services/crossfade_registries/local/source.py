@@ -53,15 +53,18 @@ class LocalSource:
             PathOutsideRoot: It has become a link out of the root.
             SourceUnavailable: The file system failed.
         """
-        folder = self._open_folder()
-        try:
-            with os.scandir(folder) as entries:
-                found = [info for entry in entries if (info := _describe(entry)) is not None]
-        except OSError as error:
-            raise self._failed(error, "its files cannot be listed") from error
-        finally:
-            os.close(folder)
+        found = [info for info, _ in self._entries().values() if info is not None]
         return {info.name: info for info in sorted(found, key=lambda info: info.name)}
+
+    def unlisted(self) -> Mapping[str, str]:
+        """Return everything else at the top of the folder, by name.
+
+        Raises:
+            SourceNotFound: The folder is gone.
+            PathOutsideRoot: It has become a link out of the root.
+            SourceUnavailable: The file system failed.
+        """
+        return {name: what for name, (info, what) in sorted(self._entries().items()) if info is None}
 
     def expect(self, spans: Sequence[Span]) -> None:
         """Nothing to do: the kernel reads ahead."""
@@ -85,6 +88,17 @@ class LocalSource:
         with self._lock:
             self._is_closed = True
             self._close_unused()
+
+    def _entries(self) -> dict[str, tuple[FileInfo | None, str]]:
+        """Return what is at the top of the folder by name, and what it is where it is no file."""
+        folder = self._open_folder()
+        try:
+            with os.scandir(folder) as entries:
+                return {entry.name: (_describe(entry), _kind(entry)) for entry in entries}
+        except OSError as error:
+            raise self._failed(error, "its files cannot be listed") from error
+        finally:
+            os.close(folder)
 
     def _read(self, descriptor: int, file: str, offset: int, buffer: memoryview) -> None:
         done = 0
@@ -177,3 +191,9 @@ def _describe(entry: os.DirEntry[str]) -> FileInfo | None:
         return None
     # The time of change, not of modification: tools that unpack or copy set the latter to what they like.
     return FileInfo(entry.name, status.st_size, f"{status.st_size}-{status.st_ctime_ns}-{status.st_ino}")
+
+
+def _kind(entry: os.DirEntry[str]) -> str:
+    if entry.is_symlink():
+        return "a symbolic link that leads to no file"
+    return "a folder" if entry.is_dir() else "no plain file"

@@ -2,15 +2,20 @@
 
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from crossfade_core.errors import PathOutsideRoot, ShortRead, SourceCorrupted, SourceNotFound
 from crossfade_core.ports import FileInfo, Span
 from crossfade_registries.first_bytes import FirstBytes
+from crossfade_registries.plain_names import describe_unlisted, is_plain
 from crossfade_registries.read_ahead import ReadAhead
 from crossfade_registries.retrying import Patience, retried
 from crossfade_registries.s3.client import S3_ERRORS, S3Client, source_error
 from crossfade_registries.s3.download import S3Download, S3Object
 from crossfade_registries.s3.object_checksum import ObjectChecksum
+
+if TYPE_CHECKING:
+    from types_boto3_s3.type_defs import ObjectTypeDef
 
 
 class S3Source:
@@ -63,6 +68,17 @@ class S3Source:
         with self._lock:
             self._pinned = {**found, **self._pinned}
         return {file: target.info for file, target in found.items()}
+
+    def unlisted(self) -> Mapping[str, str]:
+        """Return the other objects below the prefix, at any depth, by what follows it; not a marker of the prefix.
+
+        Raises:
+            SourceNotFound: There is no such bucket, or nothing below the prefix.
+            SourceDenied: This service may not list it.
+            SourceUnavailable: Listing failed, also after trying again.
+        """
+        paths = retried(self._list_all, self._patience)
+        return {path: describe_unlisted(path) for path in sorted(paths) if path and not is_plain(path)}
 
     def expect(self, spans: Sequence[Span]) -> None:
         """Fetch these spans ahead.
@@ -128,7 +144,7 @@ class S3Source:
             raise self._corrupted[target.file]
 
     def _object(self, file: str) -> S3Object:
-        if not _is_plain(file):
+        if not is_plain(file):
             raise PathOutsideRoot(f"{self._uri}: {file!r} is no plain file name", source=self._uri, file=file)
         if not self._pinned:
             self.files()
@@ -139,25 +155,30 @@ class S3Source:
 
     def _list(self) -> dict[str, S3Object]:
         try:
-            found = {target.file: target for target in self._listed()}
+            found = {name: self._describe(name, entry) for name, entry in self._listed("/") if is_plain(name)}
         except S3_ERRORS as error:
             raise source_error(error, self._uri, source=self._uri) from error
         return dict(sorted(found.items()))
 
-    def _listed(self) -> Iterator[S3Object]:
+    def _list_all(self) -> list[str]:
+        try:
+            return [name for name, _ in self._listed("")]
+        except S3_ERRORS as error:
+            raise source_error(error, self._uri, source=self._uri) from error
+
+    def _listed(self, delimiter: str) -> Iterator[tuple[str, "ObjectTypeDef"]]:
+        """Yield what follows the prefix in the key of each object up to the delimiter; an empty one is none."""
         folder = f"{self._prefix}/"
         paginator = self._client.get_paginator("list_objects_v2")
         is_there = False
-        for page in paginator.paginate(Bucket=self._bucket, Prefix=folder, Delimiter="/"):
+        for page in paginator.paginate(Bucket=self._bucket, Prefix=folder, Delimiter=delimiter):
             is_there = is_there or bool(page.get("Contents") or page.get("CommonPrefixes"))
             for entry in page.get("Contents", ()):
-                key, etag, kept = entry["Key"], entry["ETag"].strip('"'), entry.get("ChecksumAlgorithm")
-                if _is_plain(name := key.removeprefix(folder)):
-                    checksums = None if kept is None else tuple(kept)
-                    yield S3Object(self._uri, name, self._bucket, key, entry["Size"], etag, checksums)
+                yield entry["Key"].removeprefix(folder), entry
         if not is_there:
             raise SourceNotFound(f"{self._uri}: nothing lies there; check the path", source=self._uri)
 
-
-def _is_plain(name: str) -> bool:
-    return name.isprintable() and name not in ("", ".", "..") and "/" not in name and "\\" not in name
+    def _describe(self, name: str, entry: "ObjectTypeDef") -> S3Object:
+        etag, kept = entry["ETag"].strip('"'), entry.get("ChecksumAlgorithm")
+        checksums = None if kept is None else tuple(kept)
+        return S3Object(self._uri, name, self._bucket, entry["Key"], entry["Size"], etag, checksums)

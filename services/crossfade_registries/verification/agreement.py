@@ -1,11 +1,12 @@
 """The documents of an output against each other: λ, the files they speak of, and who signed them."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from crossfade_core.lineage_document import LineageDocument
 from crossfade_core.own_files import LINEAGE_FILE, PROVENANCE_FILE, SIGNATURE_FILE, UNSIGNED
 from crossfade_core.spec import ACCEPTED, MergeSpec
+from crossfade_core.untrusted_json import listed
 from crossfade_registries.verification.documents import Documents
 from crossfade_registries.verification.report import Report
 
@@ -91,10 +92,10 @@ def _check_subjects(documents: Documents, found: Mapping[str, str], report: Repo
     if wrong:
         how_many = f"{len(wrong)} of its {len(provenance.subjects)} files are not these"
         report.failed(
-            "provenance", PROVENANCE_FILE, f"{how_many}: {_named(wrong)}; they were changed, or it is another's"
+            "provenance", PROVENANCE_FILE, f"{how_many}: {listed(wrong, _NAMED)}; they were changed, or it is another's"
         )
     if missing:
-        report.failed("provenance", PROVENANCE_FILE, f"does not speak of {_named(missing)}")
+        report.failed("provenance", PROVENANCE_FILE, f"does not speak of {listed(missing, _NAMED)}")
     if not wrong and not missing:
         report.ok("provenance", PROVENANCE_FILE, f"speaks of these {len(provenance.subjects)} files")
 
@@ -111,14 +112,10 @@ def _check_signers(documents: Documents, report: Report) -> None:
         if manifest.key_id is not None and provenance.key_id is not None:
             report.ok("signature", both, "are signed by the same key")
     else:
-        report.failed("signature", both, f"are signed by different keys: {_named(by[0])} and {_named(by[1])}")
+        one, other = (listed(each, _NAMED) for each in by)
+        report.failed("signature", both, f"are signed by different keys: {one} and {other}")
 
 
 def _signers(key_id: str | None, claimed: Iterable[str]) -> frozenset[str]:
     """Return the key that verified it, else those that it names."""
     return frozenset(claimed if key_id is None else [key_id])
-
-
-def _named(names: Collection[str]) -> str:
-    shown = ", ".join(sorted(names)[:_NAMED])
-    return f"{shown} and {len(names) - _NAMED} more" if len(names) > _NAMED else shown

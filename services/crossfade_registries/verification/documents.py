@@ -82,6 +82,27 @@ def read_documents(
     return Documents(lineage, manifest, provenance, digests)
 
 
+def check_lineage_digest(documents: Documents, sha256: str | None, report: Report) -> None:
+    """Add a row for whether lineage.json is what the job shows; one that is missing or too large has its row already.
+
+    Args:
+        documents: What the output says of itself.
+        sha256: What lineage.json must be, in hex; None where nobody told.
+        report: Gets the row.
+    """
+    found = documents.sha256.get(LINEAGE_FILE)
+    if sha256 is None or found is None:
+        return
+    if found == sha256.lower():
+        report.ok("lineage", LINEAGE_FILE, "has the SHA-256 that was given")
+    else:
+        report.failed(
+            "lineage",
+            LINEAGE_FILE,
+            f"SHA-256 {sha256.lower()} expected, {found} found: it is not the output that was published",
+        )
+
+
 def _raw(source: Source, info: FileInfo, report: Report) -> bytes | None:
     limit = MAX_BYTES[info.name]
     if info.size_bytes <= limit:

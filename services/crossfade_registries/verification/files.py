@@ -8,6 +8,7 @@ from typing import Final
 from crossfade_core.own_files import EDITABLE, LINEAGE_FILE, PROVENANCE_FILE, SIGNATURE_FILE, UNSIGNED
 from crossfade_core.ports import FileInfo, Source
 from crossfade_registries.verification.documents import Documents
+from crossfade_registries.verification.folder import is_hidden, tell_hidden
 from crossfade_registries.verification.report import Report
 
 BLOCK_BYTES: Final = 8 << 20
@@ -57,8 +58,9 @@ class FileChecks:
         self._claims = claims_of(documents)
         self._found = dict(documents.sha256)
         self._missing = sorted(self._claims.keys() - present.keys())
-        told = self._claims.keys() | _DOCUMENTS | set(UNSIGNED)
-        self._extra = sorted(name for name in present if name not in told and not name.startswith("."))
+        unknown = present.keys() - self._claims.keys() - _DOCUMENTS - set(UNSIGNED)
+        self._extra = sorted(name for name in unknown if not is_hidden(name))
+        self._hidden = unknown.difference(self._extra)
         self._memory = memoryview(bytearray(BLOCK_BYTES))
         self._done_bytes = self._total_bytes = 0
 
@@ -134,7 +136,9 @@ class FileChecks:
             elif name in EDITABLE:
                 self._report.told("files", name, "is not there; it may be removed, as it may be edited")
             else:
-                tellers = " and ".join(self._claims[name].sha256)
-                self._report.failed("files", name, f"is missing, and {tellers} tell of it; get it again")
+                tellers = self._claims[name].sha256
+                who = f"{' and '.join(tellers)} {'tells' if len(tellers) == 1 else 'tell'}"
+                self._report.failed("files", name, f"is missing, and {who} of it; get it again")
         for name in sorted(extra):
             self._report.failed("files", name, "is extra: no document of the output tells of it; remove it")
+        tell_hidden(self._hidden, self._report)

@@ -1,12 +1,13 @@
-"""What a folder on this machine holds beside plain files: links, folders, pipes. Registries elsewhere have none."""
+"""What lies beside the files of an output: files in folders, folders, links, pipes, hidden entries. Nothing is read."""
 
-import os
 import re
-import stat
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
 from crossfade_core.errors import SourceUnavailable
+from crossfade_core.own_files import UNSIGNED
+from crossfade_core.ports import Source
 from crossfade_registries.verification.report import Report
 
 _HUB_CACHE_LINK: Final = re.compile(r"\.\./\.\./blobs/[0-9a-f]{40,64}")
@@ -14,31 +15,49 @@ _HUB_CACHE_LINK: Final = re.compile(r"\.\./\.\./blobs/[0-9a-f]{40,64}")
 Source: https://huggingface.co/docs/huggingface_hub/guides/manage-cache."""
 
 
-def check_folder(folder: Path, report: Report) -> None:
-    """Add a row for everything in an output's folder that is no plain file; hidden entries are not looked at.
+def is_hidden(path: str) -> bool:
+    """Tell whether a path is that of a hidden file at the top, or leads into a hidden folder there."""
+    top = path.partition("/")[0]
+    return top.startswith(".") and top not in (".", "..")
+
+
+def check_unlisted(source: Source, report: Report) -> None:
+    """Add a row for everything there that is no plain file at the top: an output has no such thing.
 
     Raises:
-        SourceUnavailable: The folder cannot be listed.
+        SourceError: The registry cannot list it.
     """
-    try:
-        with os.scandir(folder) as entries:
-            names = sorted(entry.name for entry in entries if not entry.name.startswith("."))
-        for name in names:
-            _check_entry(folder / name, report)
-    except OSError as error:
-        raise SourceUnavailable(f"{folder}: cannot be listed: {error.strerror}", source=str(folder)) from error
+    found = source.unlisted()
+    for path, what in found.items():
+        if not is_hidden(path):
+            report.failed("files", path, f"is {what}, and an output has none; remove it")
+    tell_hidden({path.partition("/")[0] for path in found if is_hidden(path)}, report)
 
 
-def _check_entry(path: Path, report: Report) -> None:
-    mode = path.lstat().st_mode
-    if stat.S_ISLNK(mode):
-        target = str(path.readlink())
-        if not _HUB_CACHE_LINK.fullmatch(target):
+def tell_hidden(names: Iterable[str], report: Report) -> None:
+    """Add a row for every hidden entry but those that the signature leaves to the Hub by name."""
+    for name in sorted(set(names) - set(UNSIGNED)):
+        report.told("files", name, "is hidden, and no document of the output tells of it: it was not looked at")
+
+
+def check_links(folder: Path, names: Iterable[str], report: Report) -> None:
+    """Add a row for every file of an output's folder on this machine that is a link.
+
+    Args:
+        folder: Where it is.
+        names: The files there.
+        report: Gets the rows.
+
+    Raises:
+        SourceUnavailable: The folder cannot be read.
+    """
+    for path in (folder / name for name in names if not is_hidden(name)):
+        try:
+            target = str(path.readlink()) if path.is_symlink() else None
+        except OSError as error:
+            raise SourceUnavailable(f"{path}: cannot be read: {error.strerror}", source=str(folder)) from error
+        if target is not None and not _HUB_CACHE_LINK.fullmatch(target):
             message = (
                 f"is a symbolic link to {target}, which may hold something else tomorrow; put the file in its place"
             )
             report.failed("files", path.name, message)
-    elif stat.S_ISDIR(mode):
-        report.failed("files", path.name, "is a folder, and an output has none; remove it")
-    elif not stat.S_ISREG(mode):
-        report.failed("files", path.name, "is no plain file; remove it")

@@ -55,7 +55,7 @@ def _print_result(result: Mapping[str, Any]) -> None:
     from rich.filesize import decimal
 
     for stray in result["strays"]:
-        print_line(plain(f"left out: {stray} is there too, and lineage.json does not tell of it"))
+        print_line(plain(f"{stray} is there too, and lineage.json does not tell of it"))
     if result["software"]["is_other"]:
         then = "; ".join(map(_versions, result["software"]["then"])) or "software that lineage.json does not name"
         print_line(plain(f"made with {then}; rebuilt with {_versions(result['software']['now'])}"))

@@ -53,8 +53,9 @@ def test_what_a_stranger_wrote_does_not_reach_the_terminal_as_it_stands(crossfad
     edit_lineage(output, lambda lineage: lineage["software"][0].update(torch="\x1b]0;mine\x07"))
     (output / "notes\n.txt").write_text("mine")
     ended = crossfade("rebuild", str(output), "--check")
-    assert ended.returncode == 0
-    assert "left out: notes\\n.txt is there too, and lineage.json does not tell of it" in ended.stderr.splitlines()
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert "notes\\n.txt is there too, and lineage.json does not tell of it" in ended.stderr.splitlines()
+    assert "beside it is published what it does not tell of: notes\\n.txt; " in ended.stderr.splitlines()[-1]
     assert "torch \\x1b]0;mine\\x07" in ended.stderr
     assert "; rebuilt with crossfade" in ended.stderr
 

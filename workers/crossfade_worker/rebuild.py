@@ -22,7 +22,7 @@ from crossfade_worker.own_sources import OwnSources, own_uri
 from crossfade_worker.rebuilding import WORDS, Rebuild
 from crossfade_worker.recipe import read_recipe
 from crossfade_worker.stream_shard import software
-from crossfade_worker.verdict import Verdict, judge_lineage, judge_published
+from crossfade_worker.verdict import Verdict, judge_lineage, judge_published, judge_strays
 
 
 def main() -> int:
@@ -45,8 +45,8 @@ def _rebuild(request: Mapping[str, Any]) -> dict[str, Any]:
         "tensors": rebuild.tensors,
         "files": [{"name": name, **asdict(about)} for name, about in sorted(rebuild.made.items())],
         "inputs": sum(map(len, rebuild.inputs.values())),
-        "not_compared": sorted(WORDS & {*published.files, *published.loose, LINEAGE_FILE, *published.strays}),
-        "strays": sorted({*published.strays} - WORDS),
+        "not_compared": sorted(WORDS & {*published.files, *published.loose, LINEAGE_FILE}),
+        "strays": list(published.strays),
         "software": {"then": list(recipe.software), "now": now, "is_other": list(recipe.software) != [now]},
     }
 
@@ -72,6 +72,7 @@ def _judge(rebuild: Rebuild, resources: Resources) -> Verdict:
     return (
         rebuild.find_changed_input(is_reading=True)
         or judge_lineage(rebuild.made, rebuild.published.files)
+        or judge_strays(rebuild.published.strays)
         or Verdict("reproduced, bit for bit")
     )
 

@@ -67,7 +67,7 @@ def test_what_was_compared_and_what_was_not_is_told(output):
     assert {*compared, *found["not_compared"]} == {*lineage["outputs"], "lineage.json"}
     assert {"README.md", "lineage.json"} <= set(found["not_compared"])
     assert found["strays"] == []
-    assert found["inputs"] == sum(len(side["files"]) for side in lineage["inputs"].values())
+    assert found["input_files"] == sum(len(side["files"]) for side in lineage["inputs"].values())
     assert found["software"] == {"then": [software()], "now": software(), "is_other": False}
 
 
@@ -105,6 +105,25 @@ def test_root_that_nobody_gave_is_named_with_the_way_out(deployment):
     with pytest.raises(Reported, match=r"--root models=DIR.* or give another copy .* --source") as caught:
         rebuild(output.uri)
     assert caught.value.code == "unknown_root"
+
+
+def test_where_each_input_was_opened_is_told(output, pair, tmp_path):
+    told = {role: f"local://filesystem{getattr(pair, role)}" for role in ("base", "instruct")}
+    found = assert_reproduced(output)["inputs"]
+    assert found == {role: {"uri": uri, "opened": str(getattr(pair, role)), "by": None} for role, uri in told.items()}
+    edit_lineage(output, lambda lineage: lineage["inputs"]["base"].update(uri="local://models/base"))
+    copy = shutil.copytree(pair.instruct, tmp_path / "a copy")
+    found = assert_reproduced(output, roots={"models": str(tmp_path)}, sources={"instruct": str(copy)})["inputs"]
+    assert found == {
+        "base": {"uri": "local://models/base", "opened": str(tmp_path / "base"), "by": "root"},
+        "instruct": {"uri": told["instruct"], "opened": str(copy), "by": "source"},
+    }
+
+
+def test_where_each_input_was_opened_is_told_of_one_that_was_changed_too(output, pair):
+    flip(pair.base / "model-00001-of-00002.safetensors")
+    found = rebuild(output)
+    assert (found["cause"], found["inputs"]["base"]["opened"]) == ("input", str(pair.base))
 
 
 def test_source_may_be_another_copy(output, pair, tmp_path):

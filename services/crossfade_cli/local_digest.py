@@ -22,7 +22,8 @@ def digest_of(path: Path, *, is_quiet: bool) -> str:
         SourceUnavailable: A file cannot be read.
     """
     if path.is_dir():
-        digests = _digests([file for file in sorted(path.iterdir()) if decides_numbers(file.name)], is_quiet=is_quiet)
+        files = [file for file in sorted(path.iterdir()) if decides_numbers(file.name) and file.is_file()]
+        digests = _digests(files, is_quiet=is_quiet)
         checkpoint = checkpoint_digest({file.name: sha256 for file, sha256 in digests.items()})
         if checkpoint is None:
             raise NoCheckpoint(f"{path}: no *.safetensors file lies in this folder; give a file, or a model's folder")

@@ -552,7 +552,7 @@ class JobStore(Protocol):
         """
 
     def overdue_jobs(self, limit: int = 100) -> Sequence[Job]:
-        """Return QUEUED and RUNNING jobs whose deadline has come."""
+        """Return QUEUED and RUNNING jobs whose deadline has come, but those that publish what was approved in time."""
 
     def lease_job(self, job_id: JobId, owner: str, lease_seconds: float) -> bool:
         """Take or renew the control lease of a job, so that planning and publishing happen in one process at a time.

@@ -54,7 +54,7 @@ class SourcedPlan:
 
     Attributes:
         plan: The plan.
-        files: Of every source, the files that are read later, as they are now.
+        files: Of every source, the files that the outputs depend on, as they are now.
         companions: Whose files are copied along, under their own names.
         uris: Of every source, pinned: opened again it is what was planned.
         signatures: What came of looking at the signature of each; empty where nobody asks.
@@ -128,14 +128,14 @@ def _pinned(
     layouts: Mapping[Role, CheckpointLayout],
     companions: Iterable[tuple[Role, FileInfo]],
 ) -> dict[Role, dict[str, FileInfo]]:
-    """Return of every source the files that are read later."""
+    """Return of every source the files that the outputs depend on: those that were read, and those that will be."""
     pinned = {
         role: {shard.file: found.files[shard.file] for shard in layouts[role].shards} for role, found in opened.items()
     }
     for role, info in companions:
         pinned[role][info.name] = info
-    if opened["instruct"].is_adapter:
-        pinned["instruct"][ADAPTER_CONFIG] = opened["instruct"].files[ADAPTER_CONFIG]
+    for role, found in opened.items():
+        pinned[role] |= {name: found.files[name] for name in sorted(found.consulted)}
     return pinned
 
 

@@ -8,7 +8,7 @@ tells that it may still be read, and a file is opened only where its like is not
 import hashlib
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
 from crossfade_core.adapter import ADAPTER_CONFIG, ADAPTER_FILE
@@ -46,11 +46,13 @@ class Opened:
         source: It.
         files: What it says of them.
         cache: Of what is read.
+        consulted: Names of the files whose content has been asked for, beside headers and the card.
     """
 
     source: Source
     files: Mapping[str, FileInfo]
     cache: HeaderCache
+    consulted: set[str] = field(default_factory=set)
 
     @property
     def is_adapter(self) -> bool:
@@ -65,6 +67,7 @@ class Opened:
 
     def layout(self, names: Iterable[str], read: Callable[[], CheckpointLayout]) -> CheckpointLayout:
         """Return what `read` makes of these files, and of nothing else."""
+        self.consulted.update({INDEX_FILE} & {*names})
         return self._recall("layout", names, read, _weigh_layout)
 
     def small(self, name: str, limit_bytes: int) -> bytes | None:
@@ -75,6 +78,7 @@ class Opened:
         """
         if name not in self.files:
             return None
+        self.consulted.add(name)
         return self._recall("content", [name], lambda: self._read(name, limit_bytes), len)
 
     def vocabulary(self, names: Iterable[str], limit_bytes: int) -> Mapping[int, str] | None:
@@ -84,6 +88,7 @@ class Opened:
             CheckpointError: One is malformed, or larger than anything of its kind.
         """
         chosen = tuple(names)
+        self.consulted.update(chosen)
 
         def read() -> Mapping[int, str] | None:
             return read_vocabulary({name: self._read(name, limit_bytes) for name in chosen})

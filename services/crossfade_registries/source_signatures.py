@@ -101,11 +101,14 @@ def look_at_signature(opened: Opened, files: Iterable[str], trust: SourceTrust) 
         if not is_required:
             return SignedSource("unverified", reason=error.message)
         raise type(error)(f"{uri}/{SIGNATURE_FILE}: {error.message}", **{**error.details, "source": uri}) from error
+    missing = sorted(name for name in manifest.files.keys() - opened.files.keys() if "/" not in name)
     signed = {name: manifest.files[name] for name in files if name in manifest.files}
     stated = {
         name: {"sha256": opened.files[name].sha256} for name in files if opened.files[name].sha256 is not None
     } | {name: {"sha256": ""} for name in files if name not in manifest.files}
     found = SignedSource("verified", manifest.key_id, sha256=signed, is_required=is_required)
+    if missing:
+        return _unverified(found, f"signed, and not there: {_listed(missing)}", uri, missing)
     return check_signed(found, stated, uri)
 
 
@@ -129,15 +132,22 @@ def check_signed(signed: SignedSource, files: FileFacts, uri: str) -> SignedSour
     wrong = sorted(name for name, about in files.items() if expected.get(name) != about["sha256"])
     if not wrong:
         return signed
-    named = ", ".join(name if name in expected else f"{name} (which was not signed)" for name in wrong[:_NAMED])
-    reason = f"not as it was signed: {named}{' and more' if len(wrong) > _NAMED else ''}"
+    named = [name if name in expected else f"{name} (which was not signed)" for name in wrong]
+    return _unverified(signed, f"not as it was signed: {_listed(named)}", uri, wrong)
+
+
+def _unverified(signed: SignedSource, reason: str, uri: str, files: Sequence[str]) -> SignedSource:
     if signed.is_required:
         raise SignatureInvalid(
             f"{uri}: {reason}; get it again from who signed it, or ask them to sign it anew",
             source=uri,
-            files=wrong[:_NAMED],
+            files=list(files[:_NAMED]),
         )
     return replace(signed, state="unverified", reason=reason)
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:_NAMED]) + (" and more" if len(names) > _NAMED else "")
 
 
 def signed_from_record(record: Mapping[str, Any]) -> SignedSource:

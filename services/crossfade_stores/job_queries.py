@@ -21,7 +21,20 @@ from sqlalchemy import (
 from sqlalchemy.orm import aliased
 
 from crossfade_core.errors import StoreUnavailable
-from crossfade_core.job import Event, Job, JobId, JobState, Output, OutputSummary, Progress, Unit, UnitId, UnitState
+from crossfade_core.job import (
+    Approval,
+    Event,
+    Job,
+    JobId,
+    JobState,
+    Output,
+    OutputState,
+    OutputSummary,
+    Progress,
+    Unit,
+    UnitId,
+    UnitState,
+)
 from crossfade_core.ports import JobFilter, Throughput
 from crossfade_stores.job_rows import check_job, read_job
 from crossfade_stores.job_submissions import UNFINISHED, waits_only
@@ -193,13 +206,14 @@ class JobQueries(StoreSide):
             return [JobRow.as_job(row) for row in connection.execute(query)]
 
     def overdue_jobs(self, limit: int = 100) -> Sequence[Job]:
-        """Return jobs that should have ended by now, longest overdue first."""
-        query = (
-            select(JobRow)
-            .where(JobRow.state.in_((JobState.QUEUED, JobState.RUNNING)), JobRow.deadline_at <= self._clock.now())
-            .order_by(JobRow.deadline_at, JobRow.id)
-            .limit(limit)
+        """Return jobs that should have ended by now, longest overdue first; none that publishes what was approved."""
+        approved = exists().where(
+            OutputRow.job_id == JobRow.id,
+            OutputRow.state == OutputState.STAGED,
+            OutputRow.approval == Approval.APPROVED,
         )
+        is_overdue = JobRow.state.in_((JobState.QUEUED, JobState.RUNNING)), JobRow.deadline_at <= self._clock.now()
+        query = select(JobRow).where(*is_overdue, ~approved).order_by(JobRow.deadline_at, JobRow.id).limit(limit)
         with self._transactions.rows() as connection:
             return [JobRow.as_job(row) for row in connection.execute(query)]
 

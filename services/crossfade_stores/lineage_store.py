@@ -162,7 +162,7 @@ def _matches(connection: Connection, rows: Sequence[Row[Any]]) -> list[Match]:
 
 
 def _edges(connection: Connection, query: Select[Any], checkpoints: Sequence[str], at_most: int) -> list[Edge]:
-    found = connection.execute(query, {"checkpoints": checkpoints, "at_most": at_most})
+    found = connection.execute(query, {"checkpoints": checkpoints, "at_most": at_most}).all()
     return [Edge(*row) for row in found]
 
 
@@ -171,7 +171,7 @@ def _nodes(connection: Connection, *walks: Walk) -> list[tuple[Node, ...]]:
     levels = [{checkpoint: level for checkpoint, level in each.levels.items() if level} for each in walks]
     wanted = sorted({checkpoint for each in levels for checkpoint in each})
     seen: dict[str, list[Row[Any]]] = {checkpoint: [] for checkpoint in wanted}
-    for row in connection.execute(_FIRST_SIGHTINGS, {"checkpoints": wanted}):
+    for row in connection.execute(_FIRST_SIGHTINGS, {"checkpoints": wanted}).all():
         seen[row.checkpoint].append(row)
     return [tuple(_node(checkpoint, level, seen[checkpoint]) for checkpoint, level in each.items()) for each in levels]
 

@@ -151,6 +151,7 @@ def test_a_folder_is_asked_for_by_its_weights(crossfade: Crossfade, tmp_path):
     content = {"adapter_model.safetensors": b"weights", "adapter_config.json": b"{}", "README.md": b"card"}
     for name, words in content.items():
         (tmp_path / name).write_bytes(words)
+    os.mkfifo(tmp_path / "pipe.safetensors")
     digests = {name: hashlib.sha256(words).hexdigest() for name, words in content.items()}
     with FakeService() as service:
         assert crossfade("lineage", str(tmp_path), "--json", "--url", service.url).returncode == 0

@@ -5,36 +5,9 @@ from dataclasses import replace
 
 import pytest
 
-from crossfade_core.lineage import CHAIN_FORMULA, FORMULA, Lineage, lineage_json
+from crossfade_core.lineage import CHAIN_FORMULA, FORMULA, lineage_json
 from crossfade_core.spec import MergeSpec, spec_digest
-
-CHAIN = {"delta_of": ["local://m/chat", "local://m/old-base"], "skip": ["*embed_tokens*"]}
-STATISTICS = {"method": "exact", "realised": 0.0268, "relative_delta_norm": 0.0013, "warnings": [], "tensors": []}
-
-
-def spec(**changes):
-    fields = {"base": "local://m/base", "instruct": "local://m/tuned", "lambdas": [0.1], "destination": "out"}
-    return MergeSpec.model_validate({**fields, **changes})
-
-
-def lineage(asked, **changes):
-    facts = {
-        "spec": asked,
-        "spec_digest": spec_digest(asked),
-        "job_id": "job-1",
-        "created_at": "2026-11-20T17:00:00+00:00",
-        "lam": 0.1,
-        "output_name": "tuned-pad-0.1",
-        "sources": asked.sources,
-        "inputs": {role: {f"{role}.safetensors": {"size_bytes": 5, "sha256": "ab"}} for role in asked.sources},
-        "plan": {"tensors": 3},
-        "exceptions": [],
-        "config_changes": {},
-        "statistics": STATISTICS,
-        "outputs": {},
-        "software": [],
-    }
-    return Lineage(**{**facts, **changes})
+from tests.core.output_facts import CHAIN, STATISTICS, digest, lineage, spec
 
 
 def record(asked, **changes):
@@ -54,7 +27,7 @@ def test_record_names_every_source_with_its_files_and_the_formula_that_holds(ins
     assert told["inputs"] == {
         role: {
             "uri": f"local://m/{name}",
-            "files": {f"{role}.safetensors": {"size_bytes": 5, "sha256": "ab"}},
+            "files": {f"{role}.safetensors": digest("b")},
             "licence": None,
             "signature": None,
         }
@@ -73,7 +46,7 @@ def test_record_lists_what_was_not_plainly_interpolated_and_what_the_config_says
     exception = {"tensor": "rotary.inv_freq", "action": "copy_base", "reason": "only in the base"}
     told = record(spec(), exceptions=[exception], config_changes={"/tie_word_embeddings": False, "/x": None})
     assert told["plan"] == {
-        "tensors": 3,
+        **lineage().plan,
         "exceptions": [exception],
         "config_changes": {"/tie_word_embeddings": False, "/x": None},
     }

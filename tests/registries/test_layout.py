@@ -72,14 +72,15 @@ def test_plan_mirrors_the_instructs_files_and_covers_every_tensor(pair, registri
 
 
 @pytest.mark.parametrize("parent", ["instruct", "base"])
-def test_plan_pins_what_the_job_reads_and_nothing_else(pair, registries, parent):
+def test_plan_pins_what_it_was_made_from_and_what_is_copied_and_nothing_else(pair, registries, parent):
     for folder in pair:
         (folder / "notes.txt").write_bytes(b"mine")
     sourced = plan_spec(spec(tokenizer_from=parent), registries.open_source)
     small = {"config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"}
     for side, files in sourced.files.items():
         weights = {path.name for path in getattr(pair, side).glob("*.safetensors")}
-        assert set(files) == weights | (small if side == parent else set())
+        consulted = {"config.json", "tokenizer.json", *({INDEX} if len(weights) > 1 else ())}
+        assert set(files) == weights | consulted | (small if side == parent else set())
         assert all(info.size_bytes == (getattr(pair, side) / name).stat().st_size for name, info in files.items())
 
 
@@ -198,11 +199,10 @@ def test_companion_that_cannot_be_copied_later_is_refused_now(tmp_path, pair, re
 def test_unchanged_source_passes_and_other_files_may_change(pair, registries):
     sourced = plan_spec(spec(), registries.open_source)
     (pair.instruct / "README.md").write_bytes(b"new")
-    (pair.instruct / INDEX).touch()
     check_unchanged(registries.open_source("local://models/instruct"), sourced.files["instruct"])
 
 
-@pytest.mark.parametrize("file", [SHARD, "config.json"])
+@pytest.mark.parametrize("file", [SHARD, "config.json", INDEX])
 @pytest.mark.parametrize("is_removed", [False, True])
 def test_changed_file_is_named(pair, registries, file, is_removed):
     sourced = plan_spec(spec(), registries.open_source)

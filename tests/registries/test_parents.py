@@ -180,7 +180,7 @@ def test_adapter_without_safetensors_is_refused_with_the_way_out(extra):
 def test_pickle_beside_an_adapters_safetensors_is_neither_read_nor_pinned():
     world = World(base=model_files("base"), tuned={**adapter_files(), "adapter_model.bin": b"\x80\x02"})
     assert set(world.plan("tuned").files["instruct"]) == {ADAPTER_FILE, ADAPTER_CONFIG}
-    assert {read.file for read in world.opened["tuned"].reads} == {ADAPTER_FILE, ADAPTER_CONFIG}
+    assert {read.file for read in world.opened["tuned"].reads} - {"README.md"} == {ADAPTER_FILE, ADAPTER_CONFIG}
 
 
 OPEN = {"one_sided": "copy", "other_shape": "base", "extra_rows": "copy", "tokens": "ignore", "integers": "base"}
@@ -248,8 +248,8 @@ def test_chain_reads_three_sources_pins_each_and_closes_them():
     assert rows[f"{Q}.weight"].reference is not None
     assert {role: set(files) for role, files in sourced.files.items()} == {
         "base": {"model.safetensors", "config.json", *TOKENIZER},
-        "instruct": {"model.safetensors"},
-        "reference": {"model.safetensors"},
+        "instruct": {"model.safetensors", "config.json", "tokenizer.json"},
+        "reference": {"model.safetensors", "config.json", "tokenizer.json"},
     }
     assert world.opened.keys() == {"base", "a", "b"}
     assert all(source.is_closed for source in world.opened.values())

@@ -52,7 +52,14 @@ def run(api: httpx.Client, folder: Path, phases: str, *further: str, key: str = 
 
 
 def done_by_the_run(api: httpx.Client) -> set[str]:
-    return {entry["action"] for entry in api.get("/v1/audit", params={"limit": 200}).json()["items"]}
+    done: set[str] = set()
+    page: dict[str, str] = {}
+    while True:
+        found = api.get("/v1/audit", params={"limit": 200, **page}).json()
+        done |= {entry["action"] for entry in found["items"]}
+        if found["next"] is None:
+            return done
+        page = {"page": found["next"]}
 
 
 def test_every_operation_keeps_what_the_document_says(api, tmp_path):

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from sqlalchemy import Engine
 
@@ -24,6 +25,7 @@ from crossfade_registries.local.sink import STAGING
 from crossfade_registries.settings import LocalDestination, RegistrySettings
 from crossfade_signing.signers import KeySigner
 from crossfade_stores.job_store import SqlJobStore
+from crossfade_stores.lineage_store import SqlLineageStore
 from crossfade_stores.webhook_store import SqlWebhookStore
 from crossfade_worker.documents import Maker
 from crossfade_worker.keeping import Keeping
@@ -119,7 +121,7 @@ class Deployment:
         self.engine = engine
         self.clock, self.queue = FakeClock(), RecordingQueue()
         self.store = InterruptibleStore(engine, self.clock)
-        self.webhooks = SqlWebhookStore(engine, self.clock)
+        self.webhooks, self.lineage = SqlWebhookStore(engine, self.clock), SqlLineageStore(engine, self.clock)
         self.settings = RegistrySettings(
             roots={"models": self.models}, destinations={"outputs": LocalDestination(path=self.outputs)}
         )
@@ -203,6 +205,15 @@ class Deployment:
     def publish(self, job_id: str, owner: str = "control-1") -> None:
         registries = (self.open_source, self.registries.open_sink)
         Publish(self.store, registries, owner, keeping=self._keeping, maker=self.maker)(JobId(job_id))
+
+    def cut_off_while_publishing(self, **changes: Any) -> Job:
+        """Publish a job up to where the database is told of it, and no further; return it."""
+        job = self.merged(**changes)
+        self.store.away = {"publish_output"}
+        with pytest.raises(StoreUnavailable):
+            self.publish(job.id)
+        self.store.away = set()
+        return job
 
     def sweep(self) -> None:
         Sweep(self.store, self.webhooks, self.queue, self._keeping)()

@@ -39,7 +39,8 @@ def test_lineage_lists_every_file_that_went_in_with_its_digest(deployment, paren
     for side in inputs:
         facts = facts_of(getattr(deployment.pair, side))
         copied = small_files(side) if side == parent else ()
-        read = {name: about for name, about in facts.items() if name.endswith(".safetensors") or name in copied}
+        planned = {"config.json", "tokenizer.json", "model.safetensors.index.json", *copied}
+        read = {name: about for name, about in facts.items() if name.endswith(".safetensors") or name in planned}
         assert inputs[side] == {
             "uri": getattr(job.spec, side),
             "files": read,

@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from securesystemslib.dsse import Envelope
 from securesystemslib.signer import SSlibKey
 
-from crossfade_core.errors import SigningFailed, StoreUnavailable
+from crossfade_core.errors import SigningFailed
 from crossfade_core.in_toto import PAYLOAD_TYPE
 from crossfade_core.job import JobState, OutputState
 from crossfade_core.own_files import CARD_FILE, LINEAGE_FILE, PROVENANCE_FILE, SIGNATURE_FILE
@@ -87,21 +87,22 @@ def test_securesystemslib_verifies_the_envelope_and_its_statement_names_every_fi
 
 
 def test_a_publish_that_was_cut_off_signs_nothing_anew_and_publishes_the_same(deployment, key):
-    job = deployment.submit(lambdas=[0.5], output_name="x")
-    deployment.plan(job.id)
-    for unit in deployment.store.list_units(job.id):
-        deployment.run_unit(unit.id)
-    deployment.drop_messages()
-    deployment.store.away = {"publish_output"}
-    with pytest.raises(StoreUnavailable):
-        deployment.publish(job.id)
-    deployment.store.away = set()
+    job = deployment.cut_off_while_publishing(lambdas=[0.5], output_name="x")
     before = facts_of(deployment.outputs / "x")
     assert len(key.made) == 2
     deployment.publish(job.id)
     assert len(key.made) == 2
     assert facts_of(deployment.outputs / "x") == before
     assert deployment.store.get_job(job.id).state is JobState.SUCCEEDED
+
+
+def test_another_key_after_a_publish_that_was_cut_off_is_an_error_and_no_record_of_what_is_not_there(deployment, key):
+    job = deployment.cut_off_while_publishing(lambdas=[0.5], output_name="x")
+    deployment.maker = Maker(Builder("https://merge.example.org"), Key())
+    deployment.publish(job.id)
+    (output,) = deployment.store.list_outputs(job.id)
+    assert (output.state, output.error["code"]) == (OutputState.FAILED, "output_exists")
+    assert "with another signature" in output.error["message"]
 
 
 def test_a_key_that_is_away_delays_and_one_that_stays_away_fails_the_output_with_nothing_published(deployment, key):

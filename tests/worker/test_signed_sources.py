@@ -104,7 +104,20 @@ def harm_unlisted(deployment, key):
     return "signature_invalid"
 
 
-HARMS = [harm_unsigned, harm_other_key, harm_garbage, harm_weights, harm_unlisted]
+def harm_planned_from(deployment, key):
+    sign_both(deployment, key)
+    with (deployment.pair.instruct / "model.safetensors.index.json").open("a") as index:
+        index.write(" ")
+    return "signature_invalid"
+
+
+def harm_removed(deployment, key):
+    sign_both(deployment, key)
+    (deployment.pair.instruct / "tokenizer_config.json").unlink()
+    return "signature_invalid"
+
+
+HARMS = [harm_planned_from, harm_removed, harm_unsigned, harm_other_key, harm_garbage, harm_weights, harm_unlisted]
 
 
 @pytest.mark.parametrize("harm", HARMS)
@@ -126,3 +139,24 @@ def test_where_signatures_are_only_looked_at_the_output_says_what_does_not_hold(
     assert record["base"]["state"] == "verified"
     assert record["instruct"]["state"] == ("unsigned" if harm is harm_unsigned else "unverified")
     assert record["instruct"]["reason"]
+
+
+def test_the_config_of_the_parent_that_is_not_carried_is_held_against_its_signature_too(deployment, key, policy):
+    policy("require")
+    sign_both(deployment, key)
+    with (deployment.pair.base / "config.json").open("a") as config:
+        config.write(" ")
+    job = run(deployment)
+    assert (job.state, job.error["code"]) == (JobState.FAILED, "signature_invalid")
+    assert "local://models/base: not as it was signed: config.json" in job.error["message"]
+
+
+def test_a_consulted_file_is_read_once_for_all_outputs(deployment):
+    reads = []
+    job = deployment.submit(lambdas=[0.25, 0.5, 0.75])
+    deployment.plan(job.id)
+    for unit in deployment.store.list_units(job.id):
+        deployment.run_unit(unit.id)
+    deployment.on_every_read(reads.append)
+    deployment.publish(job.id)
+    assert reads.count("model.safetensors.index.json") == 2

@@ -42,7 +42,18 @@ class StagedOutput:
         Raises:
             SinkError: As the sink's `commit`.
         """
-        return sink.commit(self.name, {file: StagedFile(**about) for file, about in self.files.items()})
+        return sink.commit(self.name, self._staged())
+
+    def is_published(self, sink: Sink) -> bool:
+        """Tell whether it is published already, by an attempt that was cut off before that was noted.
+
+        Raises:
+            SinkError: As the sink's `holds`.
+        """
+        return sink.holds(self.name, self._staged())
+
+    def _staged(self) -> dict[str, StagedFile]:
+        return {file: StagedFile(**about) for file, about in self.files.items()}
 
 
 def stage_output_files(
@@ -70,7 +81,9 @@ def stage_output_files(
     for role, info in facts.plan.companions:
         inputs[role][info.name], files[info.name] = _copy_along(sink, name, facts, sources[role], info)
     for role, info in facts.consulted:
-        inputs[role][info.name] = _digest(sources[role], info)
+        if (role, info.name) not in facts.known:  # each is read once, however many outputs there are
+            facts.known[role, info.name] = _digest(sources[role], info)
+        inputs[role][info.name] = facts.known[role, info.name]
     _check_unchanged(facts, sources)
     if facts.plan.index is not None:
         files[INDEX_FILE] = _write(sink, name, INDEX_FILE, facts.plan.index)

@@ -169,7 +169,7 @@ class Publish:
             staged = stage_output_files(sink, facts, output.position, sources=sources, shards=shards, maker=maker)
             if not self._is_running(output.job_id):  # cancelled while the last files were staged
                 return
-            if sink.requires_approval:
+            if sink.requires_approval and not staged.is_published(sink):
                 keep_staged(self._store, sink, output, staged)
                 return
             uri = staged.commit(sink)

@@ -18,7 +18,7 @@ from crossfade_core.own_files import (
     PROVENANCE_FILE,
     SIGNATURE_FILE,
 )
-from crossfade_core.ports import OpenSource, Source, StagedFile
+from crossfade_core.ports import FileInfo, OpenSource, Source, StagedFile
 from crossfade_core.spec import Role
 from crossfade_engine.input_digests import InputDigests
 from crossfade_engine.merge_shard import Parents, Resources
@@ -31,6 +31,7 @@ from crossfade_worker.difference import NOT_PUBLISHED, Difference, locate
 from crossfade_worker.plan_record import merged_results
 from crossfade_worker.recipe import Recipe
 from crossfade_worker.stream_shard import Order, stream_shards
+from crossfade_worker.sweep_facts import WEIGHTS
 from crossfade_worker.verdict import Verdict, find_changed_input
 
 WORDS: Final = frozenset({CARD_FILE, PLOT_FILE, LINEAGE_FILE, BOM_FILE, MERGEKIT_FILE, PROVENANCE_FILE, SIGNATURE_FILE})
@@ -74,7 +75,7 @@ class Rebuild:
         sourced = plan_spec(self._recipe.spec, self._open_source)
         self.tensors = len(sourced.plan.rows)
         with open_sources(sourced.uris, self._open_source) as sources:
-            self.inputs = {role: {} for role in sources}
+            self.inputs = {role: _consulted(sourced.files[role], source) for role, source in sources.items()}
             return self._compare_small(sourced, sources) or self._compare_shards(sourced, sources, resources, tell)
 
     def find_changed_input(self, *, is_reading: bool) -> Verdict | None:
@@ -131,6 +132,11 @@ class Rebuild:
         for shard, result in zip(shards, results, strict=True):
             self.made[shard.file] = StagedFile(shard.size_bytes, result["outputs"][0])
         return None
+
+
+def _consulted(files: Mapping[str, FileInfo], source: Source) -> dict[str, str]:
+    """Return the SHA-256 of every file that the plan was made from, weights left out."""
+    return {name: digest_file(source, info).sha256 for name, info in files.items() if not name.endswith(WEIGHTS)}
 
 
 def _about(content: bytes) -> StagedFile:

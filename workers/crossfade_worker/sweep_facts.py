@@ -1,7 +1,7 @@
 """Gather what all outputs of a sweep share: origin, inputs with digests, plan, sums, versions, files to copy along."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Final
 
@@ -35,6 +35,7 @@ class SweepFacts:
         inputs: Every file the units read, with its digest, by role.
         software: Each distinct set of versions that computed a unit.
         statistics: The units' sums.
+        known: Digests of consulted files, by role and name, once an output has asked for them.
     """
 
     origin: Origin
@@ -42,10 +43,11 @@ class SweepFacts:
     inputs: Mapping[Role, Mapping[str, Mapping[str, Any]]]
     software: Sequence[Mapping[str, str]]
     statistics: SweepStatistics
+    known: dict[tuple[Role, str], Mapping[str, Any]] = field(default_factory=dict)
 
     @property
     def consulted(self) -> list[tuple[Role, FileInfo]]:
-        """Files that the plan was made from and that are neither weights nor copied along: an adapter's config."""
+        """Files that the plan was made from, neither weights nor copied along: indexes, the other parent's config."""
         return [
             (role, info)
             for role, files in self.plan.files.items()

@@ -20,7 +20,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
-from crossfade_core.errors import OutputExists, OutputNameUnsafe, SinkError, SinkUnavailable, StagedFileLost
+from crossfade_core.errors import (
+    OutputExists,
+    OutputNameUnsafe,
+    SinkError,
+    SinkUnavailable,
+    StagedFileCorrupted,
+    StagedFileLost,
+)
 from crossfade_core.job import JobId
 from crossfade_core.own_files import LINEAGE_FILE
 from crossfade_core.ports import StagedFile
@@ -123,8 +130,14 @@ class LocalSink:
         *parents, last = name.split("/")
         with self._errors(name), self._root() as root, self._job() as job:
             is_published = _is_published(root, job, name)
+            if is_published and not self.holds(name, files):
+                raise OutputExists(
+                    f"{self._folder / name} was published by an attempt that was cut off, with another signature or "
+                    "other words than now; submit the job again with overwrite",
+                    output=name,
+                )
             if not is_published:
-                _seal(job, name, files)
+                _seal(job, name, files, is_hashed=self._requires_approval)
             with descend(root, parents, create=True) as parent:
                 if not is_published:
                     self._check_target(parent, last, name)
@@ -267,8 +280,11 @@ def _sizes(folder: int) -> dict[str, int]:
         return {entry.name: entry.stat(follow_symlinks=False).st_size for entry in entries}
 
 
-def _seal(job: int, name: str, files: Mapping[str, StagedFile]) -> None:
-    """Hold what is staged against `files`, make it durable, and note which folder it is."""
+def _seal(job: int, name: str, files: Mapping[str, StagedFile], *, is_hashed: bool) -> None:
+    """Hold what is staged against `files`, make it durable, and note which folder it is.
+
+    By size; by content too where it may have lain there for long.
+    """
     expected = {file: staged.size_bytes for file, staged in files.items()}
     with descend(job, [_flat(name)], create=True) as staged:
         found = _sizes(staged)
@@ -280,5 +296,19 @@ def _seal(job: int, name: str, files: Mapping[str, StagedFile]) -> None:
         if wrong:
             kind_of_error = SinkError if expected.keys() <= found.keys() else StagedFileLost
             raise kind_of_error(f"output {name}: staged files are not as planned: {'; '.join(wrong)}", output=name)
+        for file in files if is_hashed else ():
+            _check_content(staged, name, file, files[file].sha256)
         os.fsync(staged)
         write_synced(job, _commit_file(name), str(os.fstat(staged).st_ino))
+
+
+def _check_content(folder: int, name: str, file: str, sha256: str) -> None:
+    with open(os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder), "rb") as opened:
+        found = hashlib.file_digest(opened, "sha256").hexdigest()
+    if found != sha256:
+        raise StagedFileCorrupted(
+            f"output {name}: {file} was changed while it was staged: SHA-256 {sha256} expected, {found} found; retry "
+            "the job",
+            output=name,
+            file=file,
+        )

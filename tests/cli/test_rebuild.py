@@ -23,7 +23,7 @@ def output(crossfade: Crossfade, tmp_path: Path) -> Path:
 def test_reproduced_output_is_told_in_one_line_with_progress_beside_it(crossfade: Crossfade, output):
     ended = crossfade("rebuild", str(output), "--check", "--threads", "1")
     assert ended.returncode == 0, ended.stderr
-    assert ended.stdout.startswith("reproduced, bit for bit: λ = 0.5, 12 tensors in 8 files, 13.2 kB, from 8 input")
+    assert ended.stdout.startswith("reproduced, bit for bit: λ = 0.5, 12 tensors in 8 files, 13.2 kB, from 11 input")
     assert ended.stdout.endswith(f"; who signed it was not checked: crossfade verify {output} --key PUBLIC_KEY\n")
     assert ended.stdout.count("\n") == 1
     told = [line for line in ended.stderr.splitlines() if line.startswith(("base: ", "instruct: "))]

@@ -54,7 +54,9 @@ def fetch(uri: str, out: Path, *, overwrite: bool, lineage_sha256: str | None, a
 def _print_result(result: dict[str, Any]) -> None:
     from rich.filesize import decimal
 
-    print_strays(result["strays"])
+    if result["strays"]:
+        print_strays(result["strays"])
+        print_line("what lineage.json does not tell of was left out")
     held = [file for file in result["files"] if file["is_held"]]
     size = decimal(sum(file["size_bytes"] for file in held))
     print_line(plain(f"{len(held)} files, {size}, each with the SHA-256 that lineage.json tells"))

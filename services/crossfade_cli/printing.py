@@ -23,9 +23,9 @@ def print_warnings(warnings: Mapping[str, Sequence[str]]) -> None:
 def print_strays(names: Sequence[str]) -> None:
     """Print which files lie beside an output's own, on stderr; of very many the first, and how many more."""
     for name in names[:_MOST_STRAYS]:
-        print_line(plain(f"left out: {name} is there too, and lineage.json does not tell of it"))
+        print_line(plain(f"{name} is there too, and lineage.json does not tell of it"))
     if len(names) > _MOST_STRAYS:
-        print_line(f"left out: {len(names) - _MOST_STRAYS} more, of which lineage.json does not tell")
+        print_line(f"{len(names) - _MOST_STRAYS} more are there, of which lineage.json does not tell")
 
 
 def print_json(value: Mapping[str, Any]) -> None:

@@ -1,5 +1,6 @@
 """`crossfade rebuild`: a published output made again and compared, by a worker's process that speaks JSON lines."""
 
+import shlex
 from collections.abc import Mapping
 from importlib.util import find_spec
 from typing import Any
@@ -54,6 +55,8 @@ def rebuild(request: Mapping[str, object], *, as_json: bool) -> int:
 def _print_result(result: Mapping[str, Any]) -> None:
     from rich.filesize import decimal
 
+    for role, told in result["inputs"].items():
+        print_line(plain(f"{role}: {told['uri']}{_elsewhere(told)}"))
     print_strays(result["strays"])
     if result["software"]["is_other"]:
         then = "; ".join(map(_versions, result["software"]["then"])) or "software that lineage.json does not name"
@@ -62,10 +65,16 @@ def _print_result(result: Mapping[str, Any]) -> None:
         print_line(plain(f"crossfade: not reproduced: {result['message']}"))
         return
     count, size = len(result["files"]), decimal(sum(file["size_bytes"] for file in result["files"]))
+    uri = plain(shlex.quote(result["uri"]))
     typer.echo(
         f"reproduced, bit for bit: λ = {result['lambda']}, {result['tensors']} tensors in {count} files, {size}, "
-        f"from {result['inputs']} input files"
+        f"from {result['input_files']} input files; who signed it was not checked: "
+        f"crossfade verify {uri} --key PUBLIC_KEY"
     )
+
+
+def _elsewhere(told: Mapping[str, Any]) -> str:
+    return f", opened at {told['opened']} (--{told['by']})" if told["by"] else ""
 
 
 def _versions(software: Mapping[str, str]) -> str:

@@ -23,8 +23,11 @@ def output(crossfade: Crossfade, tmp_path: Path) -> Path:
 def test_reproduced_output_is_told_in_one_line_with_progress_beside_it(crossfade: Crossfade, output):
     ended = crossfade("rebuild", str(output), "--check", "--threads", "1")
     assert ended.returncode == 0, ended.stderr
-    assert ended.stdout.startswith("reproduced, bit for bit: λ = 0.5, 12 tensors in 8 files, 13.2 kB, from 8 input")
+    assert ended.stdout.startswith("reproduced, bit for bit: λ = 0.5, 12 tensors in 8 files, 13.2 kB, from 11 input")
+    assert ended.stdout.endswith(f"; who signed it was not checked: crossfade verify {output} --key PUBLIC_KEY\n")
     assert ended.stdout.count("\n") == 1
+    told = [line for line in ended.stderr.splitlines() if line.startswith(("base: ", "instruct: "))]
+    assert told == [f"{role}: local://filesystem{output.parents[1]}/{role}" for role in ("base", "instruct")]
     assert any(line.startswith("rebuilding 100%") for line in ended.stderr.splitlines())
 
 
@@ -53,8 +56,9 @@ def test_what_a_stranger_wrote_does_not_reach_the_terminal_as_it_stands(crossfad
     edit_lineage(output, lambda lineage: lineage["software"][0].update(torch="\x1b]0;mine\x07"))
     (output / "notes\n.txt").write_text("mine")
     ended = crossfade("rebuild", str(output), "--check")
-    assert ended.returncode == 0
-    assert "left out: notes\\n.txt is there too, and lineage.json does not tell of it" in ended.stderr.splitlines()
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert "notes\\n.txt is there too, and lineage.json does not tell of it" in ended.stderr.splitlines()
+    assert "beside it is published what it does not tell of: notes\\n.txt; " in ended.stderr.splitlines()[-1]
     assert "torch \\x1b]0;mine\\x07" in ended.stderr
     assert "; rebuilt with crossfade" in ended.stderr
 
@@ -65,10 +69,11 @@ def test_error_is_one_line_with_the_way_out(crossfade: Crossfade, output):
     assert (ended.returncode, ended.stdout) == (1, "")
     assert "--root models=DIR" in ended.stderr
     assert "Traceback" not in ended.stderr
-    ended = crossfade("rebuild", str(output), "--check", "--root", f"models={output.parents[1]}")
-    assert (ended.returncode, ended.stdout[:10]) == (0, "reproduced")
-    ended = crossfade("rebuild", str(output), "--check", "--source", f"base={output.parents[1]}/base")
-    assert (ended.returncode, ended.stdout[:10]) == (0, "reproduced")
+    for option, value in (("--root", f"models={output.parents[1]}"), ("--source", f"base={output.parents[1]}/base")):
+        ended = crossfade("rebuild", str(output), "--check", option, value)
+        assert (ended.returncode, ended.stdout[:10]) == (0, "reproduced")
+        opened = f"base: local://models/base, opened at {output.parents[1]}/base ({option})"
+        assert opened in ended.stderr.splitlines()
 
 
 @pytest.mark.parametrize(

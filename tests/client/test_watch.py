@@ -111,7 +111,7 @@ def test_a_job_is_asked_for_only_if_it_has_changed():
     with FakeService(has_streams=False, polls_to_end=4) as service, Client(service.url) as client:
         job = client.wait(JOB_ID)
     tags = [asked.headers.get("If-None-Match") for asked in service.asked_for(f"/v1/merges/{JOB_ID}")]
-    assert tags == [None, 'W/"150-merging"', 'W/"150-merging"', 'W/"150-merging"']
+    assert tags == [None, 'W/"150"', 'W/"150"', 'W/"150"']
     assert job.has_succeeded
 
 

@@ -18,7 +18,7 @@ from tests.ports.places import DESTINATION, Place, registries_of
 from tests.worker.deployment import CHUNK_BYTES, LEASE_SECONDS, Deployment
 
 OUTPUT = "tuned-{lambda}"
-OF_THEIR_JOB = ("README.md", "lineage.json", "bom.cdx.json", "provenance.intoto.jsonl", "model.sig")
+OF_THEIR_JOB = ("README.md", "lineage.json", "bom.cdx.json", "sweep.svg", "provenance.intoto.jsonl", "model.sig")
 """Files of an output that tell of its job and sources, and so differ from job to job."""
 
 

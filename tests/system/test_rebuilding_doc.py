@@ -42,7 +42,10 @@ def test_the_commands_of_the_page_reproduce_a_published_output(tmp_path, monkeyp
     said = [run(block, tmp_path) for block in BLOCKS]
     assert [(done.returncode, done.stderr) for done in said if done.returncode] == []
     assert said[0].stdout.startswith("reproduced, bit for bit: λ = 0.5, ")
-    assert json.loads((tmp_path / "rebuilt.json").read_text())["reproduced"] is True
+    rebuilt = json.loads((tmp_path / "rebuilt.json").read_text())
+    assert rebuilt["reproduced"] is True
+    assert {role: told["uri"] for role, told in rebuilt["inputs"].items()} == sources
+    assert {told["by"] for told in rebuilt["inputs"].values()} == {"source"}
     assert sorted(event["eventType"] for event in told) == ["COMPLETE", "RUNNING", "START"]
     assert {event["run"]["facets"]["crossfade"]["jobId"] for event in told} == {job["id"]}
     (end,) = (event for event in told if event["eventType"] == "COMPLETE")

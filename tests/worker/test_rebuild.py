@@ -59,7 +59,6 @@ def test_every_output_of_a_sweep_is_reproduced(tmp_path, spec, dtype):
 
 
 def test_what_was_compared_and_what_was_not_is_told(output):
-    (output / "notes.txt").write_text("mine")
     found = assert_reproduced(output)
     lineage = json.loads((output / "lineage.json").read_bytes())
     compared = {about.pop("name"): about for about in found["files"]}
@@ -67,8 +66,8 @@ def test_what_was_compared_and_what_was_not_is_told(output):
     assert compared == {name: about for name, about in lineage["outputs"].items() if name in compared}
     assert {*compared, *found["not_compared"]} == {*lineage["outputs"], "lineage.json"}
     assert {"README.md", "lineage.json"} <= set(found["not_compared"])
-    assert found["strays"] == ["notes.txt"]
-    assert found["inputs"] == sum(len(side["files"]) for side in lineage["inputs"].values())
+    assert found["strays"] == []
+    assert found["input_files"] == sum(len(side["files"]) for side in lineage["inputs"].values())
     assert found["software"] == {"then": [software()], "now": software(), "is_other": False}
 
 
@@ -106,6 +105,25 @@ def test_root_that_nobody_gave_is_named_with_the_way_out(deployment):
     with pytest.raises(Reported, match=r"--root models=DIR.* or give another copy .* --source") as caught:
         rebuild(output.uri)
     assert caught.value.code == "unknown_root"
+
+
+def test_where_each_input_was_opened_is_told(output, pair, tmp_path):
+    told = {role: f"local://filesystem{getattr(pair, role)}" for role in ("base", "instruct")}
+    found = assert_reproduced(output)["inputs"]
+    assert found == {role: {"uri": uri, "opened": str(getattr(pair, role)), "by": None} for role, uri in told.items()}
+    edit_lineage(output, lambda lineage: lineage["inputs"]["base"].update(uri="local://models/base"))
+    copy = shutil.copytree(pair.instruct, tmp_path / "a copy")
+    found = assert_reproduced(output, roots={"models": str(tmp_path)}, sources={"instruct": str(copy)})["inputs"]
+    assert found == {
+        "base": {"uri": "local://models/base", "opened": str(tmp_path / "base"), "by": "root"},
+        "instruct": {"uri": told["instruct"], "opened": str(copy), "by": "source"},
+    }
+
+
+def test_where_each_input_was_opened_is_told_of_one_that_was_changed_too(output, pair):
+    flip(pair.base / "model-00001-of-00002.safetensors")
+    found = rebuild(output)
+    assert (found["cause"], found["inputs"]["base"]["opened"]) == ("input", str(pair.base))
 
 
 def test_source_may_be_another_copy(output, pair, tmp_path):
@@ -315,6 +333,33 @@ def test_file_that_no_merge_makes_is_named(output):
     edit_lineage(output, lambda lineage: lineage["outputs"].update({"extra.safetensors": about}))
     found = rebuild(output)
     assert (found["cause"], found["difference"]["file"]) == ("computation", "extra.safetensors")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["model.safetensors", "pytorch_model.bin", "pytorch_model.bin.index.json", "modeling_x.py", "adapter_config.json"],
+)
+def test_file_beside_the_reproduced_ones_is_a_difference(output, name):
+    shutil.copy(output / SHARDS[0], output / name)
+    found = rebuild(output)
+    assert (found["reproduced"], found["cause"], found["strays"]) == (False, "published", [name])
+    assert f"what it does not tell of: {name};" in found["message"]
+    assert found["difference"]["file"] == name
+
+
+@pytest.mark.parametrize("name", ["sweep.svg", "bom.cdx.json", "mergekit_config.yml"])
+def test_document_of_ours_that_the_lineage_does_not_tell_of_is_a_difference(output, name):
+    (output / name).write_text("mine")
+    edit_lineage(output, lambda lineage: lineage["outputs"].pop(name, None))
+    found = rebuild(output)
+    assert (found["cause"], found["strays"]) == ("published", [name])
+
+
+def test_what_people_and_registries_change_is_no_difference(output):
+    for name in ("README.md", "model.sig", "provenance.intoto.jsonl", ".gitattributes"):
+        (output / name).write_text("theirs")
+    (output / ".cache").mkdir()
+    assert_reproduced(output)
 
 
 def test_shard_that_the_lineage_leaves_out_is_named(output):

@@ -44,6 +44,15 @@ class OwnSources:
 
         return open_own_source(ref)
 
+    def place(self, uri: str) -> str:
+        """Return where a source is opened: the path of a folder on this machine, or the URI itself.
+
+        Raises:
+            UnknownRoot: Nobody said where its root lies here.
+        """
+        ref = parse_source(uri)
+        return str(self._folder(ref) / ref.path) if isinstance(ref, LocalRef) else ref.uri
+
     def _folder(self, ref: LocalRef) -> Path:
         if ref.root not in self._roots:
             raise UnknownRoot(

@@ -20,9 +20,9 @@ from crossfade_registries.output_source import open_output
 from crossfade_registries.published import read_published
 from crossfade_worker.own_sources import OwnSources, own_uri
 from crossfade_worker.rebuilding import WORDS, Rebuild
-from crossfade_worker.recipe import read_recipe
+from crossfade_worker.recipe import Recipe, read_recipe
 from crossfade_worker.stream_shard import software
-from crossfade_worker.verdict import Verdict, judge_lineage, judge_published
+from crossfade_worker.verdict import Verdict, judge_lineage, judge_published, judge_strays
 
 
 def main() -> int:
@@ -35,7 +35,8 @@ def _rebuild(request: Mapping[str, Any]) -> dict[str, Any]:
     with contextlib.closing(open_output(str(request["uri"]))) as output:
         published = read_published(output, request.get("lineage_sha256"))
         recipe = read_recipe(published.lineage, f"{output.uri}/{LINEAGE_FILE}", _replaced(request))
-        rebuild = Rebuild(recipe, output, published, OwnSources(_roots(request)).open)
+        sources = OwnSources(_roots(request))
+        rebuild = Rebuild(recipe, output, published, sources.open)
         verdict = _judge(rebuild, resources)
     now = software()
     return {
@@ -44,10 +45,24 @@ def _rebuild(request: Mapping[str, Any]) -> dict[str, Any]:
         **verdict.as_record(),
         "tensors": rebuild.tensors,
         "files": [{"name": name, **asdict(about)} for name, about in sorted(rebuild.made.items())],
-        "inputs": sum(map(len, rebuild.inputs.values())),
-        "not_compared": sorted(WORDS & {*published.files, *published.loose, LINEAGE_FILE, *published.strays}),
-        "strays": sorted({*published.strays} - WORDS),
+        "inputs": _opened(recipe, sources, request),
+        "input_files": sum(map(len, rebuild.inputs.values())),
+        "not_compared": sorted(WORDS & {*published.files, *published.loose, LINEAGE_FILE}),
+        "strays": list(published.strays),
         "software": {"then": list(recipe.software), "now": now, "is_other": list(recipe.software) != [now]},
+    }
+
+
+def _opened(recipe: Recipe, sources: OwnSources, request: Mapping[str, Any]) -> dict[str, dict[str, str | None]]:
+    """Return of each input the URI that the lineage names, where it was opened, and what led elsewhere."""
+    roots = tuple(f"local://{name}/" for name in request.get("roots", {}))
+    return {
+        role: {
+            "uri": uri,
+            "opened": sources.place(recipe.spec.sources[role]),
+            "by": "source" if role in request.get("sources", {}) else "root" if uri.startswith(roots) else None,
+        }
+        for role, uri in recipe.uris.items()
     }
 
 
@@ -72,6 +87,7 @@ def _judge(rebuild: Rebuild, resources: Resources) -> Verdict:
     return (
         rebuild.find_changed_input(is_reading=True)
         or judge_lineage(rebuild.made, rebuild.published.files)
+        or judge_strays(rebuild.published.strays)
         or Verdict("reproduced, bit for bit")
     )
 

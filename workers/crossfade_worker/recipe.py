@@ -22,11 +22,13 @@ class Recipe:
     Attributes:
         spec: The job's, with this output's λ alone and the sources as they are to be opened.
         inputs: Every file that was read, with its digest, by role.
+        uris: Where the lineage says that the inputs were, by role; the spec's may be replaced.
         software: Each distinct set of versions that computed the weights.
     """
 
     spec: MergeSpec
     inputs: Mapping[Role, Mapping[str, StagedFile]]
+    uris: Mapping[Role, str]
     software: tuple[Mapping[str, str], ...]
 
     @property
@@ -59,7 +61,7 @@ def read_recipe(lineage: bytes, where: str, replaced: Mapping[str, str]) -> Reci
     spec = _spec({**told.spec, "lambdas": [told.lam]}, {**uris, **replaced}, where)
     _check_strength(spec, where)
     inputs = {cast("Role", role): _files(side) for role, side in told.inputs.items()}
-    return Recipe(spec, inputs, tuple(told.software))
+    return Recipe(spec, inputs, {role: uris[role] for role in inputs}, tuple(told.software))
 
 
 def _lambdas(told: LineageDocument) -> list[Any]:

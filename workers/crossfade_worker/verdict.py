@@ -1,7 +1,7 @@
 """Why an output is not what a rebuild made: an input, the published file, its lineage, or the computation itself."""
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -116,6 +116,19 @@ def judge_lineage(made: Mapping[str, StagedFile], files: Mapping[str, StagedFile
                 Cause.LINEAGE,
             )
     return None
+
+
+def judge_strays(strays: Sequence[str]) -> Verdict | None:
+    """Return what files beside the reproduced ones mean: transformers takes `model.safetensors` before any shard."""
+    if not strays:
+        return None
+    return Verdict(
+        f"all that {LINEAGE_FILE} tells of is reproduced, and beside it is published what it does not tell of: "
+        f"{', '.join(strays)}; who loads the output may get that instead: remove it, or fetch the output, which leaves "
+        "it out",
+        Cause.PUBLISHED,
+        Difference(strays[0], f"it is published, and {LINEAGE_FILE} does not tell of it"),
+    )
 
 
 def _found(source: Source, info: FileInfo | None, sha256: str | None, *, is_reading: bool) -> StagedFile | None:

@@ -7,10 +7,8 @@ from typing import Any
 
 import typer
 
-from crossfade_cli.json_process import JsonProcess
-from crossfade_cli.local import LocalProgress
-from crossfade_cli.printing import plain, print_json, print_line, print_strays
-from crossfade_cli.progress import open_progress
+from crossfade_cli.output_process import run_shown
+from crossfade_cli.printing import plain, print_line, print_strays
 from crossfade_core.errors import ProgramMissing
 
 _MODULE = "crossfade_worker.rebuild"
@@ -32,23 +30,7 @@ def rebuild(request: Mapping[str, object], *, as_json: bool) -> int:
     """
     if find_spec("torch") is None:
         raise ProgramMissing("`crossfade rebuild` computes on this machine: pip install 'crossfade[worker]'")
-    result: dict[str, Any] = {}
-    with (
-        JsonProcess(("-m", _MODULE), "the rebuild") as process,
-        open_progress(is_quiet=as_json, verb="rebuilding") as show,
-    ):
-        for event in process.events(request):
-            match event["event"]:
-                case "progress":
-                    show(LocalProgress(event["bytes_done"], event["bytes_total"]))
-                case "note" if not as_json:
-                    print_line(plain(event["message"]))
-                case "done":
-                    result = {name: value for name, value in event.items() if name != "event"}
-    if as_json:
-        print_json(result)
-    else:
-        _print_result(result)
+    result = run_shown(_MODULE, ("the rebuild", "rebuilding"), request, _print_result, as_json=as_json)
     return 0 if result["reproduced"] else 1
 
 

@@ -1,21 +1,16 @@
 """`crossfade verify`: an output held against its documents and keys, by a process of the registries."""
 
 from collections.abc import Mapping, Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
 from rich.text import Text
 
-from crossfade_cli.json_process import JsonProcess
-from crossfade_cli.local import LocalProgress
-from crossfade_cli.printing import plain, print_json, print_line
-from crossfade_cli.progress import open_progress
+from crossfade_cli.output_process import require_registry, run_shown
+from crossfade_cli.printing import plain, print_line
 from crossfade_cli.tables import new_table, stdout_console
-from crossfade_core.errors import ProgramMissing
 
 _MODULE: Final = "crossfade_registries.verify"
-_REMOTE: Final = {"hf://": "huggingface_hub", "s3://": "boto3"}
 _RESULTS: Final = {"ok": "ok", "failed": "FAILED", "told": "note", "not_checked": "not checked"}
 
 
@@ -34,24 +29,9 @@ def verify(uri: str, keys: Sequence[Path], *, lineage_sha256: str | None, as_jso
     Raises:
         CrossfadeError: It is not there, cannot be read, or is no output; or a key is none.
     """
-    library = _REMOTE.get(uri[:5])
-    if library is not None and find_spec(library) is None:
-        raise ProgramMissing("registries are read by this machine here: pip install 'crossfade[service]'")
+    require_registry(uri)
     request = {"uri": uri, "keys": [str(key) for key in keys], "lineage_sha256": lineage_sha256}
-    result: dict[str, Any] = {}
-    with (
-        JsonProcess(("-m", _MODULE), "the verification") as process,
-        open_progress(is_quiet=as_json, verb="verifying") as show,
-    ):
-        for event in process.events(request):
-            if event["event"] == "progress":
-                show(LocalProgress(event["bytes_done"], event["bytes_total"]))
-            elif event["event"] == "done":
-                result = {name: value for name, value in event.items() if name != "event"}
-    if as_json:
-        print_json(result)
-    else:
-        _print_report(result)
+    result = run_shown(_MODULE, ("the verification", "verifying"), request, _print_report, as_json=as_json)
     return 0 if result["verified"] else 1
 
 

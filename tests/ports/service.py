@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import Engine
 
 from crossfade_core.job import Job, UnitId
+from crossfade_core.own_files import OWN_FILES
 from crossfade_engine.device import CpuDevice
 from crossfade_engine.merge_shard import Resources
 from crossfade_worker.run_unit import RunUnit, UnitSettings
@@ -18,7 +19,7 @@ from tests.ports.places import DESTINATION, Place, registries_of
 from tests.worker.deployment import CHUNK_BYTES, LEASE_SECONDS, Deployment
 
 OUTPUT = "tuned-{lambda}"
-OF_THEIR_JOB = ("README.md", "lineage.json", "bom.cdx.json", "sweep.svg", "provenance.intoto.jsonl", "model.sig")
+OF_THEIR_JOB = OWN_FILES
 """Files of an output that tell of its job and sources, and so differ from job to job."""
 
 

@@ -19,7 +19,7 @@ from tests.ports.places import DESTINATION, Place, registries_of
 from tests.worker.deployment import CHUNK_BYTES, LEASE_SECONDS, Deployment
 
 OUTPUT = "tuned-{lambda}"
-OF_THEIR_JOB = OWN_FILES
+OF_THEIR_JOB = tuple(OWN_FILES)
 """Files of an output that tell of its job and sources, and so differ from job to job."""
 
 

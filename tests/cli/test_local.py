@@ -152,6 +152,7 @@ def test_the_job_of_the_command_holds_absolute_paths_and_what_was_asked(monkeypa
         "threads": 0,
         "dry_run": False,
         "write": "auto",
+        "sign": None,
     }
 
 

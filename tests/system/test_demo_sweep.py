@@ -10,6 +10,7 @@ import torch
 import transformers
 from safetensors import safe_open
 
+from crossfade_core.own_files import LINEAGE_FILE, PROVENANCE_FILE, SIGNATURE_FILE
 from crossfade_core.spec import as_float32
 from tests.system.serving import PAIR, Service
 
@@ -98,7 +99,8 @@ def test_lineage_names_every_input_and_output_by_digest(job: dict[str, Any]) -> 
         assert {path.name for path in (PAIR / side).glob("*.safetensors")} <= files.keys()
         for name, about in files.items():
             assert hashlib.sha256((PAIR / side / name).read_bytes()).hexdigest() == about["sha256"]
-    assert lineage["outputs"].keys() == {path.name for path in folder.iterdir()} - {"lineage.json"}
+    written_after = {LINEAGE_FILE, PROVENANCE_FILE, SIGNATURE_FILE}
+    assert lineage["outputs"].keys() == {path.name for path in folder.iterdir()} - written_after
     for name, about in lineage["outputs"].items():
         assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == about["sha256"]
 

@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from crossfade_client import Client
+from crossfade_core.own_files import LINEAGE_FILE, PROVENANCE_FILE, SIGNATURE_FILE
 from tests.system.serving import PAIR, serving
 
 ROOT = Path(__file__).parents[2]
@@ -69,7 +70,8 @@ def check_outcome(environment: dict[str, str], model: Path, prefix: str) -> None
     lineage = json.loads((model / "lineage.json").read_text())
     assert lineage["lambda"] == 0.5
     sizes = {name: facts["size_bytes"] for name, facts in lineage["outputs"].items()}
-    assert {file.name: file.stat().st_size for file in model.iterdir() if file.name != "lineage.json"} == sizes
+    written_after = {LINEAGE_FILE, PROVENANCE_FILE, SIGNATURE_FILE}
+    assert {file.name: file.stat().st_size for file in model.iterdir() if file.name not in written_after} == sizes
     with Client(environment["CROSSFADE_URL"], environment["CROSSFADE_TOKEN"]) as client:
         jobs = [job for job in client.jobs(labels={"run": "4711"}) if job.outputs[0].name.startswith(prefix)]
         assert [job.state for job in jobs] == ["SUCCEEDED"]

@@ -101,9 +101,10 @@ def test_cancel_while_publishing_keeps_what_is_published_and_publishes_no_more(d
     job = deployment.merged()
 
     def cancel_at_the_second_output(_):
-        deployment.on_next_read(lambda _: deployment.cancel(job.id), "config.json")
+        if deployment.states(job) == ("RUNNING", ["PUBLISHED", "PENDING", "PENDING"]):
+            deployment.cancel(job.id)
 
-    deployment.on_next_read(cancel_at_the_second_output, "config.json")
+    deployment.on_every_read(cancel_at_the_second_output)
     deployment.publish(job.id)
     deployment.deliver()
     assert deployment.states(job) == ("CANCELLED", ["PUBLISHED", "CANCELLED", "CANCELLED"])

@@ -13,10 +13,11 @@ from crossfade_api.webhook_secrets import WebhookSecrets
 from crossfade_core.audit import AuditLog
 from crossfade_core.errors import JobNotFound, QueueUnavailable
 from crossfade_core.job import Job, JobId
+from crossfade_core.job_store import JobStore
 from crossfade_core.keys import Caller
 from crossfade_core.lineage_graph import LineageStore
 from crossfade_core.messages import TaskName
-from crossfade_core.ports import Clock, JobStore, OpenSink, OpenSource, TaskQueue
+from crossfade_core.ports import Clock, OpenSink, OpenSource, TaskQueue
 from crossfade_core.spec import MergeSpec
 from crossfade_core.webhook_store import WebhookStore
 from crossfade_registries.header_cache import HeaderCache

@@ -5,8 +5,9 @@ import time
 from collections.abc import Sequence
 from typing import Final
 
+from crossfade_core.key_store import KeyStore, NewKey
 from crossfade_core.keys import ApiKey, secret_digest
-from crossfade_core.ports import Clock, KeyStore, NewKey
+from crossfade_core.ports import Clock
 
 REMEMBERED_SECONDS: Final = 1.0
 """How long a key that another process revoked may still open something here."""

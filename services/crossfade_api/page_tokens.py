@@ -9,7 +9,7 @@ from typing import Annotated, Final, Protocol, TypeVar
 from fastapi.exceptions import RequestValidationError
 from pydantic import Field
 
-from crossfade_core.spec import json_digest
+from crossfade_core.canonical_json import json_digest
 
 PageToken = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,512}$")]
 _ID: Final = re.compile(r"[A-Za-z0-9-]{1,40}", re.ASCII)

@@ -6,7 +6,7 @@ from pydantic import ConfigDict, Field
 
 from crossfade_api.planning import DryRun
 from crossfade_api.views import ErrorView, PlanView, View
-from crossfade_core.ports import Throughput
+from crossfade_core.job_store import Throughput
 from crossfade_core.spec import spec_digest
 
 MAX_NAMED_EXCEPTIONS: Final = 500

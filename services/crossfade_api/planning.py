@@ -12,8 +12,9 @@ from crossfade_api.dependencies import Adapters
 from crossfade_api.submission import probe_id, standing_job
 from crossfade_core.errors import CrossfadeError, QueueLimitReached, SinkError
 from crossfade_core.job import Job
+from crossfade_core.job_store import Throughput
 from crossfade_core.keys import Caller
-from crossfade_core.ports import Sink, Throughput
+from crossfade_core.ports import Sink
 from crossfade_core.spec import MergeSpec
 from crossfade_registries.acceptance import find_refusals
 from crossfade_registries.layout import SourcedPlan, draft_plan, merge_digest

@@ -11,9 +11,10 @@ import structlog
 from crossfade_api.dependencies import Adapters
 from crossfade_core.errors import AlreadyUnderWay, StoreUnavailable
 from crossfade_core.job import Job, JobId, JobState, Output
+from crossfade_core.job_store import IdempotentRequest, Submission
 from crossfade_core.keys import Caller
 from crossfade_core.messages import PLAN
-from crossfade_core.ports import IdempotentRequest, StagedFile, Submission
+from crossfade_core.ports import StagedFile
 from crossfade_core.spec import MergeSpec, body_digest
 from crossfade_registries.acceptance import check_outputs
 from crossfade_registries.layout import merge_digest, plan_spec

@@ -10,11 +10,12 @@ import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
+from crossfade_core.canonical_json import canonical_json
 from crossfade_core.licence import SEE_SOURCES, UNKNOWN, Licence, output_licence, stated_licence
 from crossfade_core.lineage import FileFacts, Lineage, formula
 from crossfade_core.own_files import EDITABLE
 from crossfade_core.source_ref import HubRef, parse_source
-from crossfade_core.spec import Role, canonical_json
+from crossfade_core.spec import Role
 
 # fmt: off
 _SPDX: Final[tuple[str, ...]] = (

@@ -17,9 +17,10 @@ from crossfade_core.card_sections import files_section, rebuild_section, verify_
 from crossfade_core.card_words import code, plain, table
 from crossfade_core.licence import SEE_SOURCES, UNKNOWN, output_licence, stated_licence
 from crossfade_core.lineage import Lineage, formula
+from crossfade_core.output_name import model_text
 from crossfade_core.own_files import PLOT_FILE
 from crossfade_core.source_ref import HubRef, parse_source
-from crossfade_core.spec import MergeSpec, Role, model_text
+from crossfade_core.spec import MergeSpec, Role
 from crossfade_core.sweep_plot import SweepPoint
 
 _TOLD_WHERE_GIVEN: Final = {"schedule", "rounding", "seed", "policies"}

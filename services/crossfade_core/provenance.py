@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import quote
 
+from crossfade_core.canonical_json import canonical_json
 from crossfade_core.in_toto import STATEMENT_TYPE
 from crossfade_core.lineage import Lineage
 from crossfade_core.own_files import UNSIGNED
 from crossfade_core.source_ref import HubRef, parse_source
-from crossfade_core.spec import canonical_json
 
 PREDICATE_TYPE: Final = "https://slsa.dev/provenance/v1"
 BUILD_TYPE_PATH: Final = "/build-types/merge/1"

@@ -6,7 +6,7 @@ from typing import Final
 
 from crossfade_core.errors import ScheduleRefused
 from crossfade_core.name_patterns import NamePatterns
-from crossfade_core.spec import ScheduleRule
+from crossfade_core.schedule_rule import ScheduleRule
 
 _LAYER: Final = re.compile(r"(?:^|\.)(?:layers|layer|h|blocks|block)\.(\d{1,6})(?:\.|$)")
 _REST: Final = "*"

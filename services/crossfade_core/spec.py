@@ -1,18 +1,12 @@
-"""What a user asks for: the merge spec, its names, its canonical JSON and digest. Never looks at a checkpoint."""
+"""What a user asks for: the merge spec and its digest. Never looks at a checkpoint."""
 
-import hashlib
-import json
-import math
 import re
-import string
-import struct
 from collections.abc import Mapping
 from typing import Annotated, Final, Literal, Self
 
 from pydantic import (
     AfterValidator,
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Discriminator,
     Field,
@@ -23,8 +17,13 @@ from pydantic import (
 )
 from pydantic.config import JsonDict
 
+from crossfade_core.canonical_json import json_digest
 from crossfade_core.json_types import NOT_TEXT, UNSEEN, Flag, is_seen
+from crossfade_core.output_name import TEMPLATE_SCHEMA, check_output_name, check_template, model_text
+from crossfade_core.policies import Policies
+from crossfade_core.schedule_rule import Pattern, ScheduleRule
 from crossfade_core.source_ref import FORMS, SOURCE_PATTERN, parse_source
+from crossfade_core.strength import LARGEST_F32, Strength, as_float32, lambda_text
 
 OutDtype = Literal["auto", "bfloat16", "float16", "float32"]
 Parent = Literal["instruct", "base"]
@@ -37,22 +36,14 @@ ACCEPTED: Final = object()
 """Validation context for a spec that was checked when its job was accepted: the sweep is not checked once more."""
 
 MAX_LAMBDAS = 64
-_LARGEST_F32: Final = 3.4028234663852886e38
 MAX_LABELS = 32
 MAX_RULES = 64
 MAX_SKIPS = 64
 MAX_DEADLINE_SECONDS = 90 * 24 * 3600
-NAME_FIELDS = ("base", "instruct", "lambda", "job")
 
 _NOT_DIGESTED: Final = {"priority", "deadline_seconds", "fresh"}
 _JOB_ID_CHARACTERS: Final = 36
 """Length to check names with before the job has its id: that of a UUID."""
-_COMPONENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,199}")
-_MAX_NAME_CHARACTERS: Final = 240
-"""Of a whole output name: a sink may need it as one component, with room to add to it (NAME_MAX is 255)."""
-_FIELD: Final = r"\{(?:base|instruct|lambda|job)\}"
-_TEMPLATE_PART: Final = rf"(?:[A-Za-z0-9_]|{_FIELD})(?:[A-Za-z0-9._-]|{_FIELD}){{0,199}}"
-_TEMPLATE_SCHEMA: Final[JsonDict] = {"pattern": f"^{_TEMPLATE_PART}(?:/{_TEMPLATE_PART}){{0,3}}$"}
 _LABEL_NAME: Final = "[A-Za-z0-9][A-Za-z0-9._/-]{0,62}"
 LABEL_VALUE: Final = f"[^{UNSEEN}]{{0,256}}"
 _LABELS_SCHEMA: Final[JsonDict] = {
@@ -60,11 +51,6 @@ _LABELS_SCHEMA: Final[JsonDict] = {
     "additionalProperties": {"type": "string", "pattern": f"^{LABEL_VALUE}$"},
 }
 _SOURCE_SCHEMA: Final[JsonDict] = {"pattern": SOURCE_PATTERN}
-_STRENGTH_SCHEMA: Final[JsonDict] = {"minimum": -_LARGEST_F32, "maximum": _LARGEST_F32}
-_RULE_SCHEMA: Final[list[JsonValue]] = [
-    {"required": [one], "properties": {one: {"type": kind}, other: {"type": "null"}}}
-    for one, kind, other in (("factor", "number", "gradient"), ("gradient", "array", "factor"))
-]
 _SWEEP_SCHEMA: Final[list[JsonValue]] = [
     {
         "anyOf": [
@@ -86,67 +72,6 @@ def _canonical_source(uri: str, info: ValidationInfo) -> str:
     return uri if info.context is ACCEPTED else parse_source(uri).uri
 
 
-def _plain_number(value: object) -> object:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ValueError("λ must be a number")
-    return value
-
-
-def _finite_strength(lam: float) -> float:
-    if not math.isfinite(lam):
-        raise ValueError("λ must be finite")
-    if abs(lam) > _LARGEST_F32:
-        raise ValueError("λ must be finite in float32, the precision the merge computes in")
-    return lam + 0.0  # -0.0 becomes 0.0: one strength, one name
-
-
-def as_float32(lam: float) -> float:
-    """Return the float32 that torch.lerp rounds `lam` to (docs/numerics.md)."""
-    rounded: float = struct.unpack("<f", struct.pack("<f", lam))[0]
-    return rounded
-
-
-def _lambda_text(lam: float) -> str:
-    """The shortest text that reads back as `lam`, of characters an output name may hold: 1e20 rather than 1e+20."""
-    return repr(lam).replace("e+", "e")
-
-
-def check_output_name(name: str) -> str:
-    """Return `name` if it is safe as a path below a destination.
-
-    Raises:
-        ValueError: A component is empty, begins with '.' or '-', or holds anything but letters, digits, '.', '_', '-'.
-            Or there are more than four, or more than 240 characters in all.
-    """
-    parts = name.split("/")
-    if len(parts) > 4 or len(name) > _MAX_NAME_CHARACTERS or not all(_COMPONENT.fullmatch(part) for part in parts):
-        raise ValueError(
-            f"output name {name!r}: use at most four parts joined by '/', each of letters, digits, '.', '_' and '-', "
-            f"beginning with a letter, digit or '_', {_MAX_NAME_CHARACTERS} characters in all"
-        )
-    return name
-
-
-def model_text(source: str) -> str:
-    """Return a model's name in characters that an output name may hold: `my model (v2)` becomes `my-model-v2`."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", parse_source(source).name).strip("-").lstrip(".-") or "model"
-
-
-def _check_template(template: str) -> str:
-    try:
-        fields = [(name, spec, conv) for _, name, spec, conv in string.Formatter().parse(template) if name is not None]
-    except ValueError as error:
-        raise ValueError(f"output_name {template!r}: {error}") from error
-    for name, spec, conversion in fields:
-        if name not in NAME_FIELDS or spec or conversion:
-            known = ", ".join(f"{{{field}}}" for field in NAME_FIELDS)
-            raise ValueError(
-                f"output_name {template!r}: a field must be one of {known}, as written here, nothing added"
-            )
-    check_output_name(template.format_map(dict.fromkeys(NAME_FIELDS, "x")))
-    return template
-
-
 def _check_labels(labels: dict[str, str], info: ValidationInfo) -> dict[str, str]:
     if info.context is ACCEPTED:
         return labels
@@ -159,17 +84,7 @@ def _check_labels(labels: dict[str, str], info: ValidationInfo) -> dict[str, str
 
 
 SourceUri = Annotated[str, AfterValidator(_canonical_source), Field(json_schema_extra=_SOURCE_SCHEMA)]
-Strength = Annotated[
-    float,
-    BeforeValidator(_plain_number),
-    AfterValidator(_finite_strength),
-    Field(json_schema_extra=_STRENGTH_SCHEMA),
-]
 DestinationId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,63}$")]
-
-
-Pattern = Annotated[str, Field(min_length=1, max_length=512)]
-Factor = Strength
 
 
 class DeltaOf(BaseModel):
@@ -210,57 +125,6 @@ InstructSide = Annotated[
 ]
 
 
-class ScheduleRule(BaseModel):
-    """Tensors whose names match `pattern` have the strength factor·λ, or one along a gradient over layers."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", json_schema_extra={"oneOf": _RULE_SCHEMA})
-
-    pattern: Pattern = Field(
-        description="Names with `*` and `?`. A last rule of `*` alone takes every tensor that no other rule matches."
-    )
-    factor: Factor | None = Field(default=None, description="Strength as a multiple of λ.")
-    gradient: Annotated[tuple[Factor, ...], Field(min_length=2, max_length=256)] | None = Field(
-        default=None, description="Factors spread evenly from the first layer to the last, linear in between."
-    )
-
-    @model_validator(mode="after")
-    def _check_one(self) -> Self:
-        if (self.factor is None) == (self.gradient is None):
-            raise ValueError(f"rule {self.pattern!r}: give either a factor or a gradient")
-        return self
-
-    @property
-    def factors(self) -> tuple[float, ...]:
-        """Every factor the rule states."""
-        return self.gradient or (self.factor if self.factor is not None else 1.0,)
-
-
-class Policies(BaseModel):
-    """What becomes of what does not simply interpolate. Every default refuses, and says what it found."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    one_sided: Literal["refuse", "copy"] = Field(default="refuse", description="Tensors in one parent only.")
-    other_shape: Literal["refuse", "base", "instruct"] = Field(
-        default="refuse",
-        description="Tensors of two shapes (other vocabulary sizes have their own policy): whose to copy.",
-    )
-    extra_rows: Literal["refuse", "copy"] = Field(
-        default="refuse", description="Rows of embeddings and heads that only the larger vocabulary has."
-    )
-    tokens: Literal["refuse", "ignore"] = Field(
-        default="refuse",
-        description="Tokenizers that give one id to two tokens, or cannot be compared though they must.",
-    )
-    integers: Literal["equal", "base", "instruct"] = Field(
-        default="equal", description="Integer and bool tensors: equal in both parents, or whose to copy."
-    )
-    non_finite: Literal["refuse", "keep"] = Field(default="refuse", description="NaN and infinity in a parent.")
-    overflow: Literal["refuse", "keep"] = Field(
-        default="refuse", description="Results too large for the output's dtype, which become infinite."
-    )
-
-
 class MergeSpec(BaseModel):
     """One merge job as its user asked for it: its sources, the sweep, where the outputs go.
 
@@ -296,10 +160,10 @@ class MergeSpec(BaseModel):
     allow_extrapolation: Flag = Field(default=False, description="Allow λ below 0 or above 1.")
     out_dtype: OutDtype = Field(default="auto", description="dtype of the outputs; `auto` is the base tensor's own.")
     destination: DestinationId = Field(description="Id of a destination the server configures.")
-    output_name: Annotated[str, AfterValidator(_check_template)] = Field(
+    output_name: Annotated[str, AfterValidator(check_template)] = Field(
         default="{instruct}-pad-{lambda}",
         max_length=200,
-        json_schema_extra=_TEMPLATE_SCHEMA,
+        json_schema_extra=TEMPLATE_SCHEMA,
         description="Template of each output's name below the destination; fields {base}, {instruct}, {lambda}, {job}.",
     )
     overwrite: Flag = Field(default=False, description="Replace an output of the same name at the destination.")
@@ -347,7 +211,7 @@ class MergeSpec(BaseModel):
             return self
         seen: dict[float, float] = {}
         for lam in self.lambdas:
-            if any(abs(lam * factor) > _LARGEST_F32 for rule in self.schedule for factor in rule.factors):
+            if any(abs(lam * factor) > LARGEST_F32 for rule in self.schedule for factor in rule.factors):
                 raise ValueError(f"λ = {lam} times a factor of the schedule is too large for float32")
             for factor in {1.0, *(factor for rule in self.schedule for factor in rule.factors)}:
                 if not self.allow_extrapolation and not 0 <= lam * factor <= 1:
@@ -388,17 +252,7 @@ class MergeSpec(BaseModel):
         """Return the name of each output, in the order of `lambdas`; what a name may not hold becomes '-'."""
         instruct = model_text(self.sources["instruct"])
         fixed = {"base": model_text(self.base), "instruct": instruct, "job": job_id}
-        return [self.output_name.format_map({**fixed, "lambda": _lambda_text(lam)}) for lam in self.lambdas]
-
-
-def canonical_json(value: object) -> bytes:
-    """Encode JSON in one way only: keys sorted, no spaces, UTF-8, Python's shortest floats, no NaN."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
-
-
-def json_digest(value: object) -> str:
-    """Return `sha256:<hex>` over the canonical JSON of a value."""
-    return "sha256:" + hashlib.sha256(canonical_json(value)).hexdigest()
+        return [self.output_name.format_map({**fixed, "lambda": lambda_text(lam)}) for lam in self.lambdas]
 
 
 def body_digest(spec: MergeSpec) -> str:

@@ -12,7 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, Self
 
-from crossfade_core.spec import Statistics, as_float32
+from crossfade_core.spec import Statistics
+from crossfade_core.strength import as_float32
 
 _DIGITS: Final = 6
 

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from crossfade_core.adapter import ADAPTER_CONFIG, ADAPTER_FILE, read_adapter
 from crossfade_core.adapter_config import MERGE_FIRST
+from crossfade_core.canonical_json import json_digest
 from crossfade_core.checkpoint import (
     INDEX_FILE,
     CheckpointLayout,
@@ -31,7 +32,7 @@ from crossfade_core.plan import MergePlan
 from crossfade_core.planning import plan_merge
 from crossfade_core.ports import FileInfo, OpenSource, Source
 from crossfade_core.quantisation import read_values
-from crossfade_core.spec import MergeSpec, Role, json_digest, spec_digest
+from crossfade_core.spec import MergeSpec, Role, spec_digest
 from crossfade_core.vocabulary import TOKENIZER_FILES, tokenizer_files
 from crossfade_registries.header_cache import HeaderCache
 from crossfade_registries.opened import Opened, read_file, read_header

@@ -11,7 +11,7 @@ from crossfade_core.approval import Decision, check_decision, lineage_digest, re
 from crossfade_core.audit import Act, Action
 from crossfade_core.errors import OutputNotFound
 from crossfade_core.job import Approval, JobId, Output, OutputState, Phase
-from crossfade_core.ports import Kept
+from crossfade_core.job_store import Kept
 from crossfade_stores.audit_log import note_act
 from crossfade_stores.job_rows import append_event, lock_job
 from crossfade_stores.tables import JobRow, OutputRow, StagedContentRow
@@ -21,7 +21,7 @@ _ACTIONS: Final = {Approval.APPROVED: Action.OUTPUT_APPROVED, Approval.REJECTED:
 
 
 class JobApprovals(StoreSide):
-    """The approving side of the job store; see `crossfade_core.ports.JobStore` for what each method promises."""
+    """The approving side of the job store; see `crossfade_core.job_store.JobStore` for what each method promises."""
 
     def stage_output(
         self,

@@ -12,7 +12,7 @@ from crossfade_stores.transactions import StoreSide
 
 
 class JobLeases(StoreSide):
-    """The control side of the job store; see `crossfade_core.ports.JobStore` for what each method promises."""
+    """The control side of the job store; see `crossfade_core.job_store.JobStore` for what each method promises."""
 
     def lease_job(self, job_id: JobId, owner: str, lease_seconds: float) -> bool:
         """Take or renew the control lease, or return False while another owner holds it.

@@ -35,7 +35,7 @@ from crossfade_core.job import (
     UnitId,
     UnitState,
 )
-from crossfade_core.ports import JobFilter, Throughput
+from crossfade_core.job_store import JobFilter, Throughput
 from crossfade_stores.job_rows import check_job, read_job
 from crossfade_stores.job_submissions import UNFINISHED, waits_only
 from crossfade_stores.schema import expected_revision, stored_revision
@@ -78,7 +78,7 @@ _PROGRESS: Final = (
 
 
 class JobQueries(StoreSide):
-    """Questions about jobs; see `crossfade_core.ports.JobStore` for what each method promises."""
+    """Questions about jobs; see `crossfade_core.job_store.JobStore` for what each method promises."""
 
     def get_job(self, job_id: JobId) -> Job:
         """Return the job.

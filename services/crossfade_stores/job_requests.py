@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from crossfade_core.errors import IdempotencyMismatch, RequestInFlight
 from crossfade_core.job import JobId
-from crossfade_core.ports import IdempotentRequest
+from crossfade_core.job_store import IdempotentRequest
 from crossfade_stores.tables import RequestRow
 from crossfade_stores.transactions import StoreSide
 
@@ -22,7 +22,7 @@ IN_FLIGHT: Final = timedelta(minutes=5)
 
 
 class JobRequests(StoreSide):
-    """Requests with an idempotency key; see `crossfade_core.ports.JobStore` for what each method promises."""
+    """Requests with an idempotency key; see `crossfade_core.job_store.JobStore` for what each method promises."""
 
     def begin_request(self, request: IdempotentRequest) -> JobId | None:
         """Note that a request is being answered, or return the job that answered it.

@@ -24,7 +24,7 @@ _ANEW: Final[dict[str, Any]] = {
 
 
 class JobRetries(StoreSide):
-    """The retrying side of the job store; see `crossfade_core.ports.JobStore` for what each method promises."""
+    """The retrying side of the job store; see `crossfade_core.job_store.JobStore` for what each method promises."""
 
     def retry_job(self, job_id: JobId, by: str | None = None) -> Job:
         """Queue a failed job again.

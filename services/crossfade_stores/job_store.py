@@ -1,4 +1,4 @@
-"""The job store on SQL: the writing side of jobs, and the whole of `crossfade_core.ports.JobStore` in one class.
+"""The job store on SQL: the writing side of jobs, and the whole of `crossfade_core.job_store.JobStore` in one class.
 
 Every change of a job happens under its row's lock (see `job_rows`), so that the state it was decided on is the state
 it is applied to.
@@ -25,7 +25,8 @@ from crossfade_core.job import (
     UnitState,
     check_transition,
 )
-from crossfade_core.ports import Clock, NewUnit
+from crossfade_core.job_store import NewUnit
+from crossfade_core.ports import Clock
 from crossfade_stores.audit_log import note_act
 from crossfade_stores.ids import new_id
 from crossfade_stores.job_approvals import JobApprovals, fail, forget_contents

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from crossfade_core.audit import Act, Action
 from crossfade_core.errors import AlreadyUnderWay, QueueLimitReached
 from crossfade_core.job import TERMINAL, Approval, Job, JobId, JobState, OutputState, Phase
-from crossfade_core.ports import Submission
+from crossfade_core.job_store import Submission
 from crossfade_core.spec import MergeSpec, spec_digest
 from crossfade_stores.audit_log import note_act
 from crossfade_stores.ids import new_id
@@ -23,7 +23,7 @@ _UNDER_WAY: Final = (JobState.QUEUED, JobState.RUNNING)
 
 
 class JobSubmissions(StoreSide):
-    """The submitting side of the job store; see `crossfade_core.ports.JobStore` for what each method promises."""
+    """The submitting side of the job store; see `crossfade_core.job_store.JobStore` for what each method promises."""
 
     def create_job(self, spec: MergeSpec, submission: Submission | None = None) -> Job:
         """Store a new job, its outputs and its first event.

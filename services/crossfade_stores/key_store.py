@@ -10,8 +10,9 @@ from sqlalchemy.exc import IntegrityError
 
 from crossfade_core.audit import Act, Action
 from crossfade_core.errors import KeyNameTaken, KeyNotFound
+from crossfade_core.key_store import NewKey
 from crossfade_core.keys import RESERVED_NAMES, ApiKey, key_id_of, new_secret, secret_digest
-from crossfade_core.ports import Clock, NewKey
+from crossfade_core.ports import Clock
 from crossfade_stores.audit_log import note_act
 from crossfade_stores.tables import KeyRow, WebhookRow
 from crossfade_stores.transactions import StoreSide, Transactions
@@ -22,7 +23,7 @@ _KEY: Final = select(KeyRow).where(KeyRow.id == bindparam("id"))
 
 
 class SqlKeyStore(StoreSide):
-    """The key store on SQLite or PostgreSQL; see `crossfade_core.ports.KeyStore` for what each method promises."""
+    """The key store on SQLite or PostgreSQL; see `crossfade_core.key_store.KeyStore` for what each method promises."""
 
     def __init__(self, engine: Engine, clock: Clock) -> None:
         super().__init__(Transactions(engine), clock)

@@ -9,8 +9,8 @@ from sqlalchemy import select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
+from crossfade_core.canonical_json import json_digest
 from crossfade_core.lineage_graph import SightingKind, checkpoint_digest, place_of
-from crossfade_core.spec import json_digest
 from crossfade_stores.lineage_tables import EdgeRow, SightingFileRow, SightingRow
 from crossfade_stores.tables import Base, OutputRow
 

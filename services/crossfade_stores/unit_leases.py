@@ -19,7 +19,7 @@ from crossfade_stores.transactions import StoreSide
 
 
 class UnitLeases(StoreSide):
-    """The unit side of the job store; see `crossfade_core.ports.JobStore` for what each method promises."""
+    """The unit side of the job store; see `crossfade_core.job_store.JobStore` for what each method promises."""
 
     def claim_unit(self, unit_id: UnitId, owner: str, lease_seconds: float) -> Unit | None:
         """Lease a unit that is free, or whose lease has expired, or return None."""

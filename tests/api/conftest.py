@@ -13,7 +13,8 @@ from crossfade_api.app import create_app, open_adapters
 from crossfade_api.dependencies import Adapters
 from crossfade_api.settings import ApiSettings
 from crossfade_core.job import JobId, JobState, Phase
-from crossfade_core.ports import Clock, JobStore, NewUnit
+from crossfade_core.job_store import JobStore, NewUnit
+from crossfade_core.ports import Clock
 from crossfade_stores.engine import create_store_engine
 from crossfade_stores.schema import upgrade
 from tests.fakes.checkpoints import random_pair

@@ -3,7 +3,7 @@
 import pytest
 
 from crossfade_core.job import JobId, JobState, Phase
-from crossfade_core.ports import IdempotentRequest
+from crossfade_core.job_store import IdempotentRequest
 from crossfade_core.spec import MergeSpec, body_digest
 from tests.api.conftest import SPEC
 

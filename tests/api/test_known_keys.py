@@ -5,8 +5,8 @@ from datetime import timedelta
 import pytest
 
 from crossfade_api.known_keys import REMEMBERED_SECONDS, KnownKeys
+from crossfade_core.key_store import NewKey
 from crossfade_core.keys import Scope
-from crossfade_core.ports import NewKey
 from crossfade_stores.engine import create_store_engine
 from crossfade_stores.key_store import SqlKeyStore
 from crossfade_stores.schema import upgrade

@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from crossfade_core.job import JobId, JobState, Phase
-from crossfade_core.ports import NewUnit
+from crossfade_core.job_store import NewUnit
 from crossfade_stores.clock import SystemClock
 from crossfade_stores.engine import create_store_engine
 from crossfade_stores.job_store import SqlJobStore

@@ -23,7 +23,7 @@ import psutil
 
 from crossfade_core.errors import StoreUnavailable
 from crossfade_core.job import JobState, Phase, UnitId
-from crossfade_core.ports import NewUnit
+from crossfade_core.job_store import NewUnit
 from crossfade_core.spec import MergeSpec
 from crossfade_stores.clock import SystemClock
 from crossfade_stores.engine import create_store_engine

@@ -15,7 +15,7 @@ from crossfade_api.app import create_app, open_adapters
 from crossfade_api.dependencies import Adapters
 from crossfade_api.settings import ApiSettings
 from crossfade_core.job import JobId, JobState, Phase
-from crossfade_core.ports import JobStore, NewUnit
+from crossfade_core.job_store import JobStore, NewUnit
 from tests.api.conftest import PLAN_SUMMARY, environment
 from tests.fakes.queue import RecordingQueue
 

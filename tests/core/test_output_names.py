@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crossfade_core.spec import MergeSpec, check_output_name
+from crossfade_core.output_name import check_output_name
+from crossfade_core.spec import MergeSpec
 
 
 def output_name(model, template="{instruct}"):

@@ -8,7 +8,7 @@ from crossfade_core.errors import PlanRefused, ScheduleRefused
 from crossfade_core.parents import Chain
 from crossfade_core.plan import Action
 from crossfade_core.schedule import factors, match_rules
-from crossfade_core.spec import ScheduleRule
+from crossfade_core.schedule_rule import ScheduleRule
 from tests.fakes.layouts import make_adapter, make_checkpoint, plan_pair, plan_parents, rows_of
 
 LAYERS = [f"model.layers.{layer}.{part}.weight" for layer in range(9) for part in ("mlp", "self_attn")]

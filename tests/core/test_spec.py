@@ -9,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from crossfade_core.spec import ACCEPTED, MAX_LABELS, MAX_LAMBDAS, MergeSpec, as_float32, canonical_json, spec_digest
+from crossfade_core.canonical_json import canonical_json
+from crossfade_core.spec import ACCEPTED, MAX_LABELS, MAX_LAMBDAS, MergeSpec, spec_digest
+from crossfade_core.strength import as_float32
 
 MINIMAL = {
     "base": "local://models/base",

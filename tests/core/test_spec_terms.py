@@ -8,7 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from crossfade_core.spec import MAX_RULES, MAX_SKIPS, DeltaOf, MergeSpec, Policies, ScheduleRule, spec_digest
+from crossfade_core.policies import Policies
+from crossfade_core.schedule_rule import ScheduleRule
+from crossfade_core.spec import MAX_RULES, MAX_SKIPS, DeltaOf, MergeSpec, spec_digest
 
 MINIMAL = {
     "base": "local://models/base",

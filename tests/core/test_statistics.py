@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crossfade_core.spec import as_float32
 from crossfade_core.statistics import SweepStatistics, output_figures, tensor_figures
+from crossfade_core.strength import as_float32
 from crossfade_core.sweep_warnings import MAX_STRAY, warnings
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from crossfade_core.spec import as_float32
+from crossfade_core.strength import as_float32
 from tests.engine.oracle import merged
 from tests.engine.sweep import memory_source, normal_pair, run_every_way, run_sweep
 from tests.engine.test_device import RecordingDevice

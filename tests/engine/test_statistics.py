@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from crossfade_core.spec import as_float32
 from crossfade_core.statistics import SweepStatistics, output_figures, tensor_figures
+from crossfade_core.strength import as_float32
 from tests.engine.oracle import Sums, as_f32, as_f64, chained_f32, delta_f32, dequantised, stepped_f32
 from tests.engine.sweep import (
     Sweep,

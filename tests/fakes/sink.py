@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import Literal
 
 from crossfade_core.errors import OutputExists, ScratchTooSmall, SinkError, SinkUnavailable
+from crossfade_core.output_name import check_output_name
 from crossfade_core.ports import StagedFile
-from crossfade_core.spec import check_output_name
 
 
 class MemoryWriter:

@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import Engine
 
 from crossfade_core.job import JobId, JobState, Phase, Unit
-from crossfade_core.ports import NewUnit
+from crossfade_core.job_store import NewUnit
 from crossfade_core.spec import MergeSpec
 from crossfade_stores.engine import create_store_engine
 from crossfade_stores.job_store import SqlJobStore

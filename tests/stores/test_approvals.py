@@ -8,7 +8,8 @@ from crossfade_core.approval import Decision, waits_only
 from crossfade_core.audit import Action
 from crossfade_core.errors import IllegalTransition, JobNotFound, OutputNotFound, QueueLimitReached
 from crossfade_core.job import Approval, JobId, JobState, OutputState, Phase
-from crossfade_core.ports import Kept, NewKey, NewUnit, Submission
+from crossfade_core.job_store import Kept, NewUnit, Submission
+from crossfade_core.key_store import NewKey
 from crossfade_core.webhooks import EventType, NewWebhook
 from crossfade_stores.audit_log import SqlAuditLog
 from crossfade_stores.job_store import SqlJobStore

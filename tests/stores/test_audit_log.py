@@ -5,8 +5,9 @@ import pytest
 from crossfade_core.audit import Action, AuditFilter
 from crossfade_core.errors import IllegalTransition
 from crossfade_core.job import JobState, Phase
+from crossfade_core.job_store import Submission
+from crossfade_core.key_store import NewKey
 from crossfade_core.keys import Scope
-from crossfade_core.ports import NewKey, Submission
 from crossfade_core.webhooks import NewWebhook
 from crossfade_stores.audit_log import SqlAuditLog
 from crossfade_stores.key_store import SqlKeyStore

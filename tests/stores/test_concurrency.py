@@ -14,7 +14,7 @@ from sqlalchemy import Engine
 
 from crossfade_core.errors import IllegalTransition, LeaseLost
 from crossfade_core.job import JobId, JobState, Phase, Unit
-from crossfade_core.ports import NewUnit
+from crossfade_core.job_store import NewUnit
 from crossfade_stores.clock import SystemClock
 from crossfade_stores.job_rows import lock_job
 from crossfade_stores.job_store import SqlJobStore

@@ -9,7 +9,7 @@ from sqlalchemy.exc import NoResultFound
 
 from crossfade_core.errors import IllegalTransition, JobNotFound
 from crossfade_core.job import Job, JobId, JobState, OutputState, OutputSummary, Phase, Progress, Unit, UnitState
-from crossfade_core.ports import JobFilter, JobStore, NewUnit, Submission
+from crossfade_core.job_store import JobFilter, JobStore, NewUnit, Submission
 from crossfade_core.spec import MergeSpec, spec_digest
 from crossfade_stores.job_store import SqlJobStore
 from tests.fakes.clock import FakeClock

@@ -8,8 +8,9 @@ from sqlalchemy import text
 
 from crossfade_core.errors import KeyNameTaken, KeyNotFound, QueueLimitReached
 from crossfade_core.job import JobState, Phase
+from crossfade_core.job_store import Submission
+from crossfade_core.key_store import NewKey
 from crossfade_core.keys import Scope
-from crossfade_core.ports import NewKey, Submission
 from crossfade_stores.job_store import SqlJobStore
 from crossfade_stores.key_store import SqlKeyStore
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from crossfade_core.errors import IdempotencyMismatch, RequestInFlight
-from crossfade_core.ports import IdempotentRequest, Submission
+from crossfade_core.job_store import IdempotentRequest, Submission
 from crossfade_stores.job_requests import IN_FLIGHT, KEPT
 from crossfade_stores.job_store import SqlJobStore
 

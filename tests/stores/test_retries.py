@@ -6,8 +6,9 @@ import pytest
 
 from crossfade_core.errors import AlreadyUnderWay, IllegalTransition, JobNotFound, LeaseLost, QueueLimitReached
 from crossfade_core.job import JobState, OutputState, Phase, UnitState
+from crossfade_core.job_store import Submission
+from crossfade_core.key_store import NewKey
 from crossfade_core.keys import Scope
-from crossfade_core.ports import NewKey, Submission
 from crossfade_stores.key_store import SqlKeyStore
 
 ERROR = {"code": "source_unavailable", "message": "away", "blame": "upstream", "retryable": True, "details": {}}

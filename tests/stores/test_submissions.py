@@ -6,7 +6,7 @@ import pytest
 
 from crossfade_core.errors import AlreadyUnderWay
 from crossfade_core.job import JobState, Phase
-from crossfade_core.ports import Submission
+from crossfade_core.job_store import Submission
 from crossfade_stores.job_store import SqlJobStore
 
 DIGEST = "sha256:" + "ab" * 32

@@ -4,7 +4,7 @@ import pytest
 
 from crossfade_core.approval import Decision
 from crossfade_core.job import Approval, JobState, Phase
-from crossfade_core.ports import NewUnit, Throughput
+from crossfade_core.job_store import NewUnit, Throughput
 
 
 @pytest.fixture

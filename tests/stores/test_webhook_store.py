@@ -9,8 +9,9 @@ import pytest
 
 from crossfade_core.errors import WebhookNotFound, WebhookRefused
 from crossfade_core.job import JobState, Phase
+from crossfade_core.job_store import Submission
+from crossfade_core.key_store import NewKey
 from crossfade_core.keys import Scope
-from crossfade_core.ports import NewKey, Submission
 from crossfade_core.webhooks import (
     DEFAULT_EVENTS,
     KEPT,

@@ -11,7 +11,7 @@ import transformers
 from safetensors import safe_open
 
 from crossfade_core.own_files import LINEAGE_FILE, PROVENANCE_FILE, SIGNATURE_FILE
-from crossfade_core.spec import as_float32
+from crossfade_core.strength import as_float32
 from tests.system.serving import PAIR, Service
 
 LAMBDAS = [0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0]

@@ -14,8 +14,9 @@ from sqlalchemy import Engine
 from crossfade_core.approval import Decision
 from crossfade_core.errors import StoreUnavailable
 from crossfade_core.job import Approval, Job, JobId, JobState, Output, Phase, Unit, UnitId
+from crossfade_core.job_store import JobFilter
 from crossfade_core.messages import PLAN, PUBLISH, UNIT
-from crossfade_core.ports import Clock, FileInfo, JobFilter, Source, Span
+from crossfade_core.ports import Clock, FileInfo, Source, Span
 from crossfade_core.provenance import Builder
 from crossfade_core.spec import MergeSpec
 from crossfade_engine.device import CpuDevice

@@ -12,7 +12,7 @@ import torch
 from crossfade_core.errors import OutputOverflow
 from crossfade_core.plan import Action
 from crossfade_core.ports import FileWriter
-from crossfade_core.spec import as_float32
+from crossfade_core.strength import as_float32
 from crossfade_engine.device import Device
 from crossfade_engine.dtypes import LARGEST, TORCH_DTYPE
 from crossfade_engine.slot import HostBuffer, Piece, Slot, is_stepped

@@ -6,7 +6,8 @@ Makes nothing anew: what is published is what was approved, by the digests that 
 import structlog
 
 from crossfade_core.job import Output
-from crossfade_core.ports import JobStore, Kept, Sink, StagedFile
+from crossfade_core.job_store import JobStore, Kept
+from crossfade_core.ports import Sink, StagedFile
 from crossfade_worker.output_files import StagedOutput
 
 log = structlog.get_logger()

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from crossfade_core.bom import bom_json
 from crossfade_core.in_toto import PAYLOAD_TYPE
 from crossfade_core.job import Output
+from crossfade_core.job_store import JobStore
 from crossfade_core.lineage import Lineage, lineage_json
 from crossfade_core.mergekit_config import mergekit_config
 from crossfade_core.model_card import CardFacts, model_card
@@ -18,7 +19,7 @@ from crossfade_core.own_files import (
     PROVENANCE_FILE,
     SIGNATURE_FILE,
 )
-from crossfade_core.ports import JobStore, Signer
+from crossfade_core.ports import Signer
 from crossfade_core.provenance import Builder, provenance_statement
 from crossfade_core.sweep_plot import SweepPoint, sweep_svg
 from crossfade_signing import dsse, model_bundle

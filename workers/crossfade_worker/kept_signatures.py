@@ -4,7 +4,8 @@ import base64
 import hashlib
 
 from crossfade_core.job import Output
-from crossfade_core.ports import JobStore, Signer
+from crossfade_core.job_store import JobStore
+from crossfade_core.ports import Signer
 
 
 class KeptSignatures:

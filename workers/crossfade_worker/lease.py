@@ -8,7 +8,8 @@ from typing import Final
 
 from crossfade_core.errors import StoreUnavailable
 from crossfade_core.job import JobId, Unit
-from crossfade_core.ports import Clock, JobStore
+from crossfade_core.job_store import JobStore
+from crossfade_core.ports import Clock
 
 CONTROL_LEASE_SECONDS: Final = 60.0
 """How long a job waits for another process when the one that planned or published it was killed."""

@@ -12,8 +12,9 @@ from crossfade_core.errors import (
     SourceError,
 )
 from crossfade_core.job import Job, JobId, JobState, Phase, UnitState
+from crossfade_core.job_store import JobStore
 from crossfade_core.messages import PUBLISH, UNIT
-from crossfade_core.ports import JobStore, OpenSink, OpenSource, TaskQueue
+from crossfade_core.ports import OpenSink, OpenSource, TaskQueue
 from crossfade_registries.acceptance import check_outputs
 from crossfade_registries.layout import SourcedPlan, merge_digest, plan_spec
 from crossfade_registries.source_signatures import SourceTrust

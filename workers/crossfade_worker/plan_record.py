@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from typing import Any, Final, cast
 
 from crossfade_core.job import PRIVATE, Job
+from crossfade_core.job_store import NewUnit
 from crossfade_core.licence import LicenceRecord
-from crossfade_core.ports import FileInfo, NewUnit
+from crossfade_core.ports import FileInfo
 from crossfade_core.spec import Role
 from crossfade_registries.layout import SourcedPlan, files_as_record, files_from_record
 from crossfade_registries.source_signatures import SignedSource, signed_from_record

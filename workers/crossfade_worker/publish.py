@@ -21,7 +21,8 @@ from crossfade_core.errors import (
     StagedFileCorrupted,
 )
 from crossfade_core.job import Job, JobId, JobState, Output, OutputState, Phase, Unit, UnitState
-from crossfade_core.ports import JobStore, OpenSink, OpenSource, Sink, Source
+from crossfade_core.job_store import JobStore
+from crossfade_core.ports import OpenSink, OpenSource, Sink, Source
 from crossfade_core.spec import Role
 from crossfade_registries.layout import open_sources
 from crossfade_worker.approved import commit_approved, keep_staged

@@ -11,7 +11,8 @@ from crossfade_core.lineage_document import InputRecord, LineageDocument, parse_
 from crossfade_core.own_files import LINEAGE_FILE
 from crossfade_core.ports import StagedFile
 from crossfade_core.source_ref import FORMS, parse_source
-from crossfade_core.spec import ACCEPTED, MergeSpec, Role, as_float32
+from crossfade_core.spec import ACCEPTED, MergeSpec, Role
+from crossfade_core.strength import as_float32
 from crossfade_core.untrusted_json import shown
 
 

@@ -20,9 +20,10 @@ from crossfade_core.errors import (
     UnitCrashed,
 )
 from crossfade_core.job import Job, JobState, Phase, Unit, UnitId
+from crossfade_core.job_store import JobStore
 from crossfade_core.messages import PUBLISH, UNIT
 from crossfade_core.plan import ShardPlan
-from crossfade_core.ports import Clock, JobStore, OpenSink, OpenSource, TaskQueue
+from crossfade_core.ports import Clock, OpenSink, OpenSource, TaskQueue
 from crossfade_engine.merge_shard import Parents, Resources
 from crossfade_registries.layout import open_sources
 from crossfade_worker.keeping import Keeping

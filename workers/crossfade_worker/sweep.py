@@ -7,8 +7,9 @@ import structlog
 
 from crossfade_core.errors import DeadlineExceeded, IllegalTransition
 from crossfade_core.job import Job, JobState, Phase, UnitState
+from crossfade_core.job_store import JobStore
 from crossfade_core.messages import PLAN, PUBLISH, UNIT
-from crossfade_core.ports import JobStore, TaskQueue
+from crossfade_core.ports import TaskQueue
 from crossfade_core.webhook_store import WebhookStore
 from crossfade_worker.keeping import Keeping
 

@@ -9,7 +9,8 @@ from sqlalchemy import Engine
 
 from crossfade_core.errors import StoreUnavailable
 from crossfade_core.job import TERMINAL, Job, JobId, JobState, Phase, Unit
-from crossfade_core.ports import Clock, NewUnit
+from crossfade_core.job_store import NewUnit
+from crossfade_core.ports import Clock
 from crossfade_stores.job_store import SqlJobStore
 from crossfade_worker.openlineage_teller import Moment, Teller
 

@@ -11,8 +11,8 @@ from crossfade_api.dependencies import AdaptersDep
 from crossfade_api.problems import documented
 from crossfade_api.views import View
 from crossfade_core.json_types import NOT_TEXT, Time, repeatable
+from crossfade_core.key_store import NewKey
 from crossfade_core.keys import ApiKey, KeyName, Scope
-from crossfade_core.ports import NewKey
 
 router = APIRouter(prefix="/v1/keys", tags=["keys"])
 

@@ -14,8 +14,8 @@ from crossfade_api.steering import cancel_job, retry_job
 from crossfade_api.submission import submit_once
 from crossfade_api.views import JobListView, JobView, LinksView
 from crossfade_core.job import JobId, JobState
+from crossfade_core.job_store import JobFilter
 from crossfade_core.keys import KeyName
-from crossfade_core.ports import JobFilter
 from crossfade_core.spec import LABEL_VALUE, MAX_LABELS, DestinationId, MergeSpec, SourceUri
 
 MAX_PAGE = 200

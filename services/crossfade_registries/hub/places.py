@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from crossfade_core.errors import OutputNameUnsafe
-from crossfade_core.spec import check_output_name
+from crossfade_core.output_name import check_output_name
 from crossfade_registries.settings import HubDestination
 
 MAIN: Final = "main"

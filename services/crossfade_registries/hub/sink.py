@@ -14,8 +14,8 @@ from huggingface_hub import CommitOperationAdd, HfApi
 
 from crossfade_core.errors import OutputNameUnsafe, SinkDenied, SinkError, StagedFileLost
 from crossfade_core.job import JobId
+from crossfade_core.output_name import check_output_name
 from crossfade_core.ports import StagedFile
-from crossfade_core.spec import check_output_name
 from crossfade_registries.hub.branch import HubBranches, check_replaceable
 from crossfade_registries.hub.client import HUB_ERRORS, sink_error
 from crossfade_registries.hub.commit import HubCommit

@@ -29,9 +29,9 @@ from crossfade_core.errors import (
     StagedFileLost,
 )
 from crossfade_core.job import JobId
+from crossfade_core.output_name import check_output_name
 from crossfade_core.own_files import LINEAGE_FILE
 from crossfade_core.ports import StagedFile
-from crossfade_core.spec import check_output_name
 from crossfade_registries.disk_refusal import disk_refusal
 from crossfade_registries.local.folders import descend, exists, write_synced
 from crossfade_registries.local.rename import exchange, rename_exclusive

@@ -16,9 +16,9 @@ from typing import Final
 
 from crossfade_core.errors import OutputExists, OutputNameUnsafe
 from crossfade_core.job import JobId
+from crossfade_core.output_name import check_output_name
 from crossfade_core.own_files import LINEAGE_FILE
 from crossfade_core.ports import FileWriter, StagedFile
-from crossfade_core.spec import check_output_name
 from crossfade_registries.retrying import Patience
 from crossfade_registries.s3.bucket import Bucket
 from crossfade_registries.s3.checksums import CHECKSUMS

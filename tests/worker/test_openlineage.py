@@ -214,7 +214,10 @@ def refuse(receiver: WebhookReceiver, _: pytest.MonkeyPatch) -> None:
 def be_away(receiver: WebhookReceiver, patch: pytest.MonkeyPatch) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        patch.setitem(os.environ, "OPENLINEAGE_URL", f"http://user:{TOKEN}@127.0.0.1:{free.getsockname()[1]}")
+        url = f"http://user:{TOKEN}@127.0.0.1:{free.getsockname()[1]}"
+    patch.delitem(os.environ, "OPENLINEAGE_URL")
+    transport = {"type": "http", "url": url, "retry": {"total": 1}}  # five by default: nine seconds for each event
+    patch.setitem(os.environ, "OPENLINEAGE__TRANSPORT", json.dumps(transport))
 
 
 def name_no_transport(receiver: WebhookReceiver, patch: pytest.MonkeyPatch) -> None:

@@ -20,6 +20,7 @@ PROGRAM = Path(sys.executable).with_name("st")
 TOKEN = "token-of-the-operator"
 OPERATIONS = 29
 COVERED_LINKS = 10
+LINKED_ACTIONS = {"merge.submitted", "webhook.created", "webhook.deleted", "key.created", "key.revoked"}
 
 
 @pytest.fixture
@@ -67,12 +68,13 @@ def test_every_operation_keeps_what_the_document_says(api, tmp_path):
 
 
 def test_what_one_call_gives_the_next_one_takes(api, tmp_path):
-    told = run(api, tmp_path, "stateful", "--max-time=45")  # goes on for so long
-    (covered,) = re.findall(r"(\d+) covered", told)
-    assert int(covered) >= COVERED_LINKS
-    assert {"merge.submitted", "webhook.created", "webhook.deleted", "key.created", "key.revoked"} <= done_by_the_run(
-        api
-    )
+    covered: list[int] = []
+    for seconds in (45, 90, 180):  # it goes on for so long; how far it comes by then is the machine's speed
+        told = run(api, tmp_path, "stateful", f"--max-time={seconds}")
+        covered += map(int, re.findall(r"(\d+) covered", told))
+        if max(covered) >= COVERED_LINKS and done_by_the_run(api) >= LINKED_ACTIONS:
+            return
+    pytest.fail(f"of the links {covered} were covered, of the actions {sorted(done_by_the_run(api))}")
 
 
 @pytest.mark.slow

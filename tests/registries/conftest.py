@@ -3,7 +3,6 @@
 import contextlib
 import os
 import resource
-import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,22 +10,11 @@ from pathlib import Path
 import pytest
 
 from crossfade_registries.local.source import LocalSource
+from tests.file_systems import NO_MOUNT, tmpfs
 from tests.registries.reading import CONTENT, OpenModel
 from tests.registries.staging import DISK_BYTES
 
 NOBODY = 65534
-
-
-@contextlib.contextmanager
-def tmpfs(folder: Path, *options: str) -> Iterator[bool]:
-    """Mount a file system of 256 KiB; False inside where this machine does not let us."""
-    command = ["mount", "-t", "tmpfs", "-o", ",".join((f"size={DISK_BYTES}", *options)), "tmpfs", str(folder)]
-    is_mounted = subprocess.run(command, check=False, capture_output=True).returncode == 0
-    try:
-        yield is_mounted
-    finally:
-        if is_mounted:
-            subprocess.run(["umount", str(folder)], check=True)
 
 
 @pytest.fixture
@@ -51,7 +39,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A destination whose file system takes no more than `DISK_BYTES`; without mounts, no file larger than that."""
     folder = tmp_path / "small"
     folder.mkdir()
-    with tmpfs(folder) as is_mounted:
+    with tmpfs(folder, DISK_BYTES) as is_mounted:
         before = resource.getrlimit(resource.RLIMIT_FSIZE)
         if not is_mounted:
             resource.setrlimit(resource.RLIMIT_FSIZE, (DISK_BYTES, before[1]))
@@ -66,11 +54,11 @@ def read_only(tmp_path: Path) -> Iterator[Path]:
     """A destination that nobody may write to: mounted read-only, or without mounts by its mode."""
     folder = tmp_path / "read-only"
     folder.mkdir()
-    with tmpfs(folder, "ro") as is_mounted:
+    with tmpfs(folder, DISK_BYTES, "ro") as is_mounted:
         if not is_mounted:
             folder.chmod(0o555)
             if os.geteuid() == 0:
-                pytest.skip("root may write anywhere, and may not mount here")
+                pytest.skip(NO_MOUNT)  # root may write anywhere else
         yield folder
         if not is_mounted:
             folder.chmod(0o755)

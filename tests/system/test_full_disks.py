@@ -1,9 +1,7 @@
 """What a deployment meets when room runs out, on a disk or in memory: the job that needs it fails, alone."""
 
-import contextlib
 import json
 import shutil
-import subprocess
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +16,7 @@ from crossfade_worker.run_unit import MAX_FAILURES
 from tests.bench.make_pair import make_pair
 from tests.fakes.checkpoints import random_pair
 from tests.fakes.http_faults import Stall
+from tests.file_systems import NO_MOUNT, tmpfs
 from tests.ports.hub_place import HubPlace
 from tests.registries.staging import visible
 from tests.system.fleet import Fleet
@@ -42,22 +41,13 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@contextlib.contextmanager
-def mounted(folder: Path, size_bytes: int) -> Iterator[Path]:
-    """Make a folder with a file system of its own of that size; skips the test where this machine does not let us."""
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", f"size={size_bytes}", "tmpfs", str(folder)]
-    if subprocess.run(command, check=False, capture_output=True).returncode != 0:
-        pytest.skip("no file system may be mounted here")
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", "--lazy", str(folder)], check=True)
-
-
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    with mounted(tmp_path / "small-disk", DISK_BYTES) as folder:
+    folder = tmp_path / "small-disk"
+    folder.mkdir()
+    with tmpfs(folder, DISK_BYTES) as is_mounted:
+        if not is_mounted:
+            pytest.skip(NO_MOUNT)
         yield folder
 
 

@@ -8,8 +8,8 @@ from sqlalchemy.orm import Session
 
 from crossfade_core.audit import Act, AuditEntry, AuditFilter, AuditId
 from crossfade_core.ports import Clock
+from crossfade_stores.access_tables import AuditRow
 from crossfade_stores.ids import new_id
-from crossfade_stores.tables import AuditRow
 from crossfade_stores.transactions import StoreSide, Transactions
 
 

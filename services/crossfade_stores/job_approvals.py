@@ -14,7 +14,7 @@ from crossfade_core.job import Approval, JobId, Output, OutputState, Phase
 from crossfade_core.job_store import Kept
 from crossfade_stores.audit_log import note_act
 from crossfade_stores.job_rows import append_event, lock_job
-from crossfade_stores.tables import JobRow, OutputRow, StagedContentRow
+from crossfade_stores.job_tables import JobRow, OutputRow, StagedContentRow
 from crossfade_stores.transactions import StoreSide
 
 _ACTIONS: Final = {Approval.APPROVED: Action.OUTPUT_APPROVED, Approval.REJECTED: Action.OUTPUT_REJECTED}

@@ -7,7 +7,7 @@ from sqlalchemy import CursorResult, or_, update
 
 from crossfade_core.job import JobId
 from crossfade_stores.job_rows import find_job
-from crossfade_stores.tables import JobRow
+from crossfade_stores.job_tables import JobRow
 from crossfade_stores.transactions import StoreSide
 
 

@@ -38,8 +38,9 @@ from crossfade_core.job import (
 from crossfade_core.job_store import JobFilter, Throughput
 from crossfade_stores.job_rows import check_job, read_job
 from crossfade_stores.job_submissions import UNFINISHED, waits_only
+from crossfade_stores.job_tables import EventRow, JobRow, OutputRow, UnitRow
 from crossfade_stores.schema import expected_revision, stored_revision
-from crossfade_stores.tables import EventRow, JobRow, OutputRow, UnitRow, UtcDateTime
+from crossfade_stores.table_base import UtcDateTime
 from crossfade_stores.transactions import StoreSide
 
 _LOOKED_AT_JOBS: Final = 200

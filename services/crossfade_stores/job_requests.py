@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from crossfade_core.errors import IdempotencyMismatch, RequestInFlight
 from crossfade_core.job import JobId
 from crossfade_core.job_store import IdempotentRequest
-from crossfade_stores.tables import RequestRow
+from crossfade_stores.job_tables import RequestRow
 from crossfade_stores.transactions import StoreSide
 
 KEPT: Final = timedelta(hours=24)

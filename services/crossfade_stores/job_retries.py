@@ -11,7 +11,7 @@ from crossfade_core.job import Approval, Job, JobId, JobState, OutputState, Phas
 from crossfade_stores.audit_log import note_act
 from crossfade_stores.job_rows import append_event, lock_job
 from crossfade_stores.job_submissions import check_first, check_limit, deadline
-from crossfade_stores.tables import JobRow, OutputRow, UnitRow
+from crossfade_stores.job_tables import JobRow, OutputRow, UnitRow
 from crossfade_stores.transactions import StoreSide
 
 _ANEW: Final[dict[str, Any]] = {

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from crossfade_core.errors import JobNotFound
 from crossfade_core.job import JobId, UnitId
-from crossfade_stores.tables import EventRow, JobRow, UnitRow
+from crossfade_stores.job_tables import EventRow, JobRow, UnitRow
 from crossfade_stores.webhook_rows import tell_webhooks
 
 T = TypeVar("T")

@@ -36,8 +36,8 @@ from crossfade_stores.job_requests import JobRequests
 from crossfade_stores.job_retries import JobRetries
 from crossfade_stores.job_rows import append_event, lock_job
 from crossfade_stores.job_submissions import JobSubmissions
+from crossfade_stores.job_tables import EventRow, JobRow, OutputRow, UnitRow
 from crossfade_stores.lineage_rows import note_output
-from crossfade_stores.tables import EventRow, JobRow, OutputRow, UnitRow
 from crossfade_stores.transactions import Transactions
 from crossfade_stores.unit_leases import UnitLeases
 

@@ -11,11 +11,12 @@ from crossfade_core.errors import AlreadyUnderWay, QueueLimitReached
 from crossfade_core.job import TERMINAL, Approval, Job, JobId, JobState, OutputState, Phase
 from crossfade_core.job_store import Submission
 from crossfade_core.spec import MergeSpec, spec_digest
+from crossfade_stores.access_tables import KeyRow
 from crossfade_stores.audit_log import note_act
 from crossfade_stores.ids import new_id
 from crossfade_stores.job_requests import answer
 from crossfade_stores.job_rows import append_event
-from crossfade_stores.tables import JobRow, KeyRow, OutputRow
+from crossfade_stores.job_tables import JobRow, OutputRow
 from crossfade_stores.transactions import StoreSide, lock_name
 
 UNFINISHED: Final = [state for state in JobState if state not in TERMINAL]

@@ -13,10 +13,11 @@ from crossfade_core.errors import KeyNameTaken, KeyNotFound
 from crossfade_core.key_store import NewKey
 from crossfade_core.keys import RESERVED_NAMES, ApiKey, key_id_of, new_secret, secret_digest
 from crossfade_core.ports import Clock
+from crossfade_stores.access_tables import KeyRow
 from crossfade_stores.audit_log import note_act
-from crossfade_stores.tables import KeyRow, WebhookRow
 from crossfade_stores.transactions import StoreSide, Transactions
 from crossfade_stores.webhook_store import disable
+from crossfade_stores.webhook_tables import WebhookRow
 
 _KEY: Final = select(KeyRow).where(KeyRow.id == bindparam("id"))
 """Made once: every request asks it, and to put a query together takes as long as to run it."""

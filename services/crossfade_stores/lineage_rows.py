@@ -11,8 +11,9 @@ from sqlalchemy.orm import Session
 
 from crossfade_core.canonical_json import json_digest
 from crossfade_core.lineage_graph import SightingKind, checkpoint_digest, place_of
+from crossfade_stores.job_tables import OutputRow
 from crossfade_stores.lineage_tables import EdgeRow, SightingFileRow, SightingRow
-from crossfade_stores.tables import Base, OutputRow
+from crossfade_stores.table_base import Base
 
 Files = Mapping[str, Mapping[str, Any]]
 """File name to {"size_bytes": int, "sha256": hex}."""

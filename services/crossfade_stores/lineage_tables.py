@@ -7,11 +7,11 @@ sighting and edge carries it, so that a walk reads edges alone.
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import BigInteger, Double, Enum, ForeignKey, Index, Row, String
+from sqlalchemy import BigInteger, Double, ForeignKey, Index, Row, String
 from sqlalchemy.orm import Mapped, mapped_column
 
 from crossfade_core.lineage_graph import Sighting, SightingKind
-from crossfade_stores.tables import ID_LENGTH, Base
+from crossfade_stores.table_base import ID_LENGTH, Base
 
 _DIGEST_LENGTH: Final = 64
 _ROLE_LENGTH: Final = 16
@@ -29,9 +29,7 @@ class SightingRow(Base):
     id: Mapped[str] = mapped_column(String(_DIGEST_LENGTH), primary_key=True)
     checkpoint: Mapped[str] = mapped_column(String(_DIGEST_LENGTH))
     place_digest: Mapped[str] = mapped_column(String(_DIGEST_LENGTH))
-    kind: Mapped[SightingKind] = mapped_column(
-        Enum(SightingKind, native_enum=False, length=32, values_callable=lambda kinds: [kind.value for kind in kinds])
-    )
+    kind: Mapped[SightingKind]
     uri: Mapped[str] = mapped_column(String(4096))
     at: Mapped[datetime]
     job_id: Mapped[str | None] = mapped_column(String(ID_LENGTH))

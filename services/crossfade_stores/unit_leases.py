@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from crossfade_core.errors import JobCancelled, LeaseLost
 from crossfade_core.job import TERMINAL, JobId, JobState, Unit, UnitId, UnitState
 from crossfade_stores.job_rows import append_event, check_job, lock_job_of_unit
-from crossfade_stores.tables import JobRow, UnitRow
+from crossfade_stores.job_tables import JobRow, UnitRow
 from crossfade_stores.transactions import StoreSide
 
 

@@ -18,9 +18,9 @@ from crossfade_core.webhooks import (
     Webhook,
     WebhookId,
 )
-from crossfade_stores.tables import DeliveryRow, WebhookRow
 from crossfade_stores.transactions import StoreSide
 from crossfade_stores.webhook_rows import find_webhook, new_delivery
+from crossfade_stores.webhook_tables import DeliveryRow, WebhookRow
 
 
 class WebhookDeliveries(StoreSide):

@@ -10,8 +10,10 @@ from sqlalchemy.orm import Session
 from crossfade_core.errors import WebhookNotFound
 from crossfade_core.job import JobId
 from crossfade_core.webhooks import DeliveryId, DeliveryState, EventType, WebhookId
+from crossfade_stores.access_tables import KeyRow
 from crossfade_stores.ids import new_id
-from crossfade_stores.tables import DeliveryRow, JobRow, KeyRow, WebhookRow
+from crossfade_stores.job_tables import JobRow
+from crossfade_stores.webhook_tables import DeliveryRow, WebhookRow
 
 _TYPES: Final = frozenset(EventType)
 

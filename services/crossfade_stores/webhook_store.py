@@ -19,10 +19,10 @@ from crossfade_core.webhooks import (
 )
 from crossfade_stores.audit_log import note_act
 from crossfade_stores.ids import new_id
-from crossfade_stores.tables import DeliveryRow, WebhookRow
 from crossfade_stores.transactions import Transactions, lock_name
 from crossfade_stores.webhook_deliveries import WebhookDeliveries
 from crossfade_stores.webhook_rows import find_webhook
+from crossfade_stores.webhook_tables import DeliveryRow, WebhookRow
 
 
 class SqlWebhookStore(WebhookDeliveries):

@@ -25,8 +25,8 @@ from crossfade_stores.clock import SystemClock
 from crossfade_stores.engine import create_store_engine
 from crossfade_stores.job_store import SqlJobStore
 from crossfade_stores.job_submissions import new_id
+from crossfade_stores.job_tables import EventRow, JobRow, OutputRow, UnitRow
 from crossfade_stores.schema import upgrade
-from crossfade_stores.tables import EventRow, JobRow, OutputRow, UnitRow
 from crossfade_worker.plan_record import new_units, plan_summary
 from tests.bench.api_traffic import new_spec
 from tests.servers import Postgres

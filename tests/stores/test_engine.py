@@ -13,8 +13,8 @@ from crossfade_core.errors import StoreUnavailable
 from crossfade_core.job import JobId
 from crossfade_stores.engine import create_store_engine
 from crossfade_stores.job_store import SqlJobStore
+from crossfade_stores.job_tables import EventRow
 from crossfade_stores.schema import upgrade
-from crossfade_stores.tables import EventRow
 from tests.fakes.clock import FakeClock
 from tests.servers import Postgres
 

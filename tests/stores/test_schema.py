@@ -17,7 +17,7 @@ from crossfade_core.errors import StoreUnavailable
 from crossfade_core.job import JobId
 from crossfade_stores.job_store import SqlJobStore
 from crossfade_stores.schema import CONNECTION, expected_revision, stored_revision, upgrade
-from crossfade_stores.tables import Base
+from crossfade_stores.table_base import Base
 from tests.fakes.clock import FakeClock
 
 OpenEngine = Callable[[str], Engine]

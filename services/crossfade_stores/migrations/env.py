@@ -3,7 +3,7 @@
 from alembic import context
 
 from crossfade_stores.schema import CONNECTION
-from crossfade_stores.tables import Base
+from crossfade_stores.table_base import Base
 
 context.configure(connection=context.config.attributes[CONNECTION], target_metadata=Base.metadata)
 context.run_migrations()

@@ -92,8 +92,6 @@ def read(bundle: bytes, keys: Sequence[PublicKey], where: str = SIGNATURE_FILE) 
             f"{where}: a Sigstore bundle {MEDIA_TYPE} with a DSSE envelope expected, found {shown(media_type)}",
             file=where,
         )
-    signed = dsse.verify_object(envelope, keys, where)
-    if signed.payload_type != PAYLOAD_TYPE:
-        raise SignatureMalformed(f"{where}: {PAYLOAD_TYPE} expected, found {shown(signed.payload_type)}", file=where)
+    signed = dsse.verify_object(envelope, PAYLOAD_TYPE, keys, where)
     manifest = read_manifest(load_object(signed.payload, where, SignatureMalformed), where)
     return SignedManifest(manifest.files, manifest.ignore_paths, signed.key_id, signed.claimed_key_ids)

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 
 import pytest
 from hypothesis import given
@@ -39,8 +40,8 @@ def test_envelope_of_securesystemslib_is_verified_whatever_it_calls_its_key(pair
     envelope.sign(CryptoSigner(read_private_key_file(pair.private_file)))
     theirs = envelope.to_dict()
     theirs["signatures"][0]["keyid"] = key_id
-    signed = dsse.verify(json.dumps(theirs).encode(), [new_pair("another").public, pair.public])
-    assert (signed.payload, signed.payload_type, signed.key_id) == (PAYLOAD, TYPE, pair.public.key_id)
+    signed = dsse.verify(json.dumps(theirs).encode(), TYPE, [new_pair("another").public, pair.public])
+    assert (signed.payload, signed.key_id) == (PAYLOAD, pair.public.key_id)
 
 
 def test_one_payload_has_one_envelope_on_one_line(pair):
@@ -51,14 +52,14 @@ def test_one_payload_has_one_envelope_on_one_line(pair):
 
 
 def test_without_keys_nothing_is_said_to_be_verified(pair):
-    signed = dsse.verify(dsse.sign(PAYLOAD, TYPE, pair.signer), [])
+    signed = dsse.verify(dsse.sign(PAYLOAD, TYPE, pair.signer), TYPE, [])
     assert (signed.key_id, signed.claimed_key_ids) == (None, (pair.public.key_id,))
 
 
 def test_signature_by_another_key_names_both(pair, new_pair):
     other = new_pair("other")
     with pytest.raises(SignatureInvalid) as caught:
-        dsse.verify(dsse.sign(PAYLOAD, TYPE, other.signer), [pair.public], "some.jsonl")
+        dsse.verify(dsse.sign(PAYLOAD, TYPE, other.signer), TYPE, [pair.public], "some.jsonl")
     assert caught.value.details == {
         "file": "some.jsonl",
         "expected": [pair.public.key_id],
@@ -75,8 +76,8 @@ def test_what_was_changed_since_is_not_verified(pair, field):
         holder = envelope["signatures"][0] if field == "sig" else envelope
         content = base64.b64decode(holder[field])
         holder[field] = encoded(content[:-1] + bytes([content[-1] ^ 1]))
-    with pytest.raises(SignatureInvalid):
-        dsse.verify(json.dumps(envelope).encode(), [pair.public])
+    with pytest.raises(SignatureMalformed if field == "payloadType" else SignatureInvalid):
+        dsse.verify(json.dumps(envelope).encode(), TYPE, [pair.public])
 
 
 @pytest.mark.parametrize(
@@ -85,7 +86,7 @@ def test_what_was_changed_since_is_not_verified(pair, field):
         {"payload": None},
         {"payload": "a"},
         {"payload": "YWJj\n"},
-        {"payload": "-_-_"},
+        {"payload": "-_-"},
         {"payload": "é"},
         {"payloadType": 7},
         {"payloadType": None},
@@ -104,19 +105,33 @@ def test_every_malformed_envelope_is_a_named_error(pair, changes):
     envelope = {**json.loads(dsse.sign(PAYLOAD, TYPE, pair.signer)), **changes}
     for keys in ([], [pair.public]):
         with pytest.raises(SignatureMalformed, match=r"some\.jsonl"):
-            dsse.verify(json.dumps(envelope).encode(), keys, "some.jsonl")
+            dsse.verify(json.dumps(envelope).encode(), TYPE, keys, "some.jsonl")
+
+
+def test_base64_of_either_alphabet_is_taken(pair):
+    envelope = json.loads(dsse.sign(b"\xfb\xff\xfe?>", TYPE, pair.signer))
+    as_urls = {"payload": envelope["payload"].translate(str.maketrans("+/", "-_"))}
+    assert as_urls["payload"] != envelope["payload"]
+    sig = envelope["signatures"][0]["sig"].translate(str.maketrans("+/", "-_"))
+    theirs = json.dumps({**envelope, **as_urls, "signatures": [{"keyid": "x", "sig": sig}]})
+    assert dsse.verify(theirs.encode(), TYPE, [pair.public]).payload == b"\xfb\xff\xfe?>"
+
+
+def test_envelope_of_another_type_is_refused_whoever_signed_it(pair):
+    with pytest.raises(SignatureMalformed, match=re.escape(f"payloadType {TYPE} expected, found 'text/other'")):
+        dsse.verify(dsse.sign(PAYLOAD, "text/other", pair.signer), TYPE, [pair.public])
 
 
 def test_key_that_stands_twice_is_refused(pair):
     envelope = dsse.sign(PAYLOAD, TYPE, pair.signer).decode()
     with pytest.raises(DuplicateKey):
-        dsse.verify(envelope.replace("{", '{"payload":"YWJj",', 1).encode(), [pair.public])
+        dsse.verify(envelope.replace("{", '{"payload":"YWJj",', 1).encode(), TYPE, [pair.public])
 
 
 def test_too_large_an_envelope_is_refused_unread(pair, monkeypatch):
     monkeypatch.setattr(dsse, "MAX_ENVELOPE_BYTES", 10)
     with pytest.raises(SignatureMalformed, match="over 10 bytes"):
-        dsse.verify(dsse.sign(PAYLOAD, TYPE, pair.signer), [pair.public])
+        dsse.verify(dsse.sign(PAYLOAD, TYPE, pair.signer), TYPE, [pair.public])
 
 
 @given(
@@ -129,4 +144,4 @@ def test_too_large_an_envelope_is_refused_unread(pair, monkeypatch):
 )
 def test_no_json_whatever_is_another_error(document):
     with pytest.raises(CheckpointError):
-        dsse.verify(json.dumps(document).encode(), [])
+        dsse.verify(json.dumps(document).encode(), TYPE, [])

@@ -15,6 +15,7 @@ from crossfade_core.errors import (
     SignatureMalformed,
     SignatureUnsupported,
 )
+from crossfade_core.in_toto import PAYLOAD_TYPE
 from crossfade_core.model_manifest import Manifest, manifest_statement, read_manifest
 from crossfade_core.own_files import UNSIGNED
 from crossfade_signing import dsse, model_bundle
@@ -118,7 +119,7 @@ def test_official_bundle_is_read(tmp_path, pair):
 
 def test_subject_is_the_digest_that_the_official_package_computes(tmp_path, pair):
     bundle = json.loads(sign_officially(write(tmp_path / "model"), pair))
-    theirs = json.loads(dsse.verify_object(bundle["dsseEnvelope"], [pair.public], "x").payload)
+    theirs = json.loads(dsse.verify_object(bundle["dsseEnvelope"], PAYLOAD_TYPE, [pair.public], "x").payload)
     ours = manifest_statement(Manifest(digests(), name="model"))
     assert ours["subject"] == theirs["subject"]
     assert ours["predicate"]["resources"] == theirs["predicate"]["resources"]

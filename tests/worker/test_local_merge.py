@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from crossfade_core.in_toto import PAYLOAD_TYPE
 from crossfade_signing import dsse, model_bundle
 from crossfade_signing.key_pairs import make_key_pair
 from tests.fakes.checkpoints import random_pair, write_checkpoint
@@ -107,7 +108,7 @@ def test_outputs_are_signed_where_asked_and_say_that_one_process_did_both(tmp_pa
     manifest = model_bundle.read((folder / "model.sig").read_bytes(), [key])
     assert manifest.key_id == key.key_id
     assert {*manifest.files} == {file.name for file in folder.iterdir()} - {"model.sig", "README.md"}
-    signed = dsse.verify((folder / "provenance.intoto.jsonl").read_bytes(), [key])
+    signed = dsse.verify((folder / "provenance.intoto.jsonl").read_bytes(), PAYLOAD_TYPE, [key])
     builder = json.loads(signed.payload)["predicate"]["runDetails"]["builder"]["id"]
     assert builder == "urn:crossfade:builders:local"
 

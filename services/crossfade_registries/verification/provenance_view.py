@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from crossfade_core.errors import SignatureMalformed
+from crossfade_core.in_toto import PAYLOAD_TYPE
 from crossfade_core.own_files import PROVENANCE_FILE
 from crossfade_core.untrusted_json import load_object, shown
 from crossfade_signing import dsse
@@ -75,7 +76,7 @@ def read_provenance(content: bytes, keys: Sequence[PublicKey]) -> Provenance:
         raise SignatureMalformed(
             f"{PROVENANCE_FILE}: one envelope on one line expected, {len(lines)} lines found", file=PROVENANCE_FILE
         )
-    signed = dsse.verify(lines[0], keys, PROVENANCE_FILE)
+    signed = dsse.verify(lines[0], PAYLOAD_TYPE, keys, PROVENANCE_FILE)
     document = load_object(signed.payload, PROVENANCE_FILE, SignatureMalformed)
     try:
         statement = _Statement.model_validate(document)

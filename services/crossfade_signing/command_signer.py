@@ -19,6 +19,7 @@ from crossfade_signing.public_keys import PublicKey
 _MOST_BYTES: Final = 4096
 """Of what is read of it: a signature of P-256 is some 72 bytes as DER, 96 as base64."""
 _MOST_WORDS: Final = 300
+_KILLED_SECONDS: Final = 5
 _LOOK_SECONDS: Final = 0.05
 """Between two looks at whether the command has ended while its pipes stay open."""
 
@@ -88,13 +89,12 @@ class CommandSigner:
             )
         except OSError as error:
             raise self._failed(f"cannot be started: {error.strerror}") from error
-        with process:  # closes the pipes: whoever has left the session and still writes is told so by the kernel
-            try:
-                said, words = _hear(process, self._seconds)
-            except subprocess.TimeoutExpired as error:
-                raise self._failed(f"gave no signature within {self._seconds:g} s") from error
-            finally:
-                _kill(process)
+        try:
+            said, words = _hear(process, self._seconds)
+        except subprocess.TimeoutExpired as error:
+            raise self._failed(f"gave no signature within {self._seconds:g} s") from error
+        finally:
+            _let_go(process)
         if process.returncode != 0:
             raise self._failed(f"ended with status {process.returncode}: {_last_line(words)}")
         if len(said) > _MOST_BYTES:
@@ -136,11 +136,15 @@ def _listen(selector: selectors.BaseSelector, wait_seconds: float) -> None:
             selector.unregister(key.fileobj)
 
 
-def _kill(process: subprocess.Popen[bytes]) -> None:
-    """Kill the command's whole session; it may be gone already."""
-    with contextlib.suppress(ProcessLookupError):
+def _let_go(process: subprocess.Popen[bytes]) -> None:
+    """Kill the command's whole session, which may be gone already, or another user's by now (sudo), and live on."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    for pipe in (process.stdout, process.stderr):
+        if pipe is not None:
+            pipe.close()  # whoever still writes is told so by the kernel
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(_KILLED_SECONDS)
 
 
 def _last_line(heard: bytes) -> str:

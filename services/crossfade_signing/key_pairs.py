@@ -87,7 +87,7 @@ def keep_key_pair(private_file: Path, public_file: Path) -> PublicKey:
         SinkUnavailable: The disk refused.
     """
     if not private_file.exists():
-        public_file.unlink(missing_ok=True)
+        _remove(public_file)
         return make_key_pair(private_file, public_file)
     return keep_public_key(read_private_key_file(private_file), public_file)
 
@@ -99,10 +99,21 @@ def keep_public_key(key: ec.EllipticCurvePrivateKey, public_file: Path) -> Publi
         SinkUnavailable: The disk refused.
     """
     kept = public_key(key.public_key())
-    if not public_file.exists() or public_file.read_bytes() != kept.pem:
-        public_file.unlink(missing_ok=True)
+    try:
+        is_kept = public_file.read_bytes() == kept.pem
+    except OSError:  # it is not there, or nothing that can be read
+        is_kept = False
+    if not is_kept:
+        _remove(public_file)
         _write(public_file, kept.pem, 0o644)
     return kept
+
+
+def _remove(file: Path) -> None:
+    try:
+        file.unlink(missing_ok=True)
+    except OSError as error:
+        raise SinkUnavailable(f"{file}: cannot be replaced: {error.strerror}", file=str(file)) from error
 
 
 def _write(file: Path, content: bytes, mode: int) -> None:

@@ -7,8 +7,6 @@ from pydantic import AfterValidator, BaseModel, Field, SecretStr, model_validato
 
 from crossfade_core.errors import KeyMalformed
 
-PREFIX: Final = "CROSSFADE_SIGNING_"
-"""Of every variable here: who must not hold a key is given none of them."""
 _WAYS: Final = ("signing_key", "signing_key_file", "signing_command")
 
 

@@ -152,3 +152,12 @@ def test_kept_pair_is_made_once_and_its_public_key_is_always_there(tmp_path):
     files[0].unlink()
     assert keep_key_pair(*files) != kept
     assert read_public_key_file(files[1]) == keep_key_pair(*files)
+
+
+def test_kept_pair_whose_public_key_cannot_be_replaced_says_so(tmp_path):
+    files = tmp_path / "signing.key", tmp_path / "signing.pub"
+    keep_key_pair(*files)
+    files[1].unlink()
+    files[1].mkdir()
+    with pytest.raises(SinkUnavailable, match=r"signing\.pub: cannot be replaced"):
+        keep_key_pair(*files)

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from crossfade_core.errors import KeyMalformed, ProgramMissing, SigningFailed
+from crossfade_signing import command_signer
 from crossfade_signing.command_signer import CommandSigner
 from crossfade_signing.settings import SigningSettings
 from crossfade_signing.signers import KeySigner, open_signer
@@ -162,6 +163,22 @@ def test_helper_that_never_stops_talking_keeps_nobody_waiting(pair):
 def test_command_that_has_closed_its_pipes_is_waited_for_as_long_as_any(pair):
     with pytest.raises(SigningFailed, match="gave no signature within 1 s"):
         CommandSigner(("sh", "-c", "exec >&- 2>&-; sleep 300"), pair.public, 1).sign(b"data")
+
+
+@pytest.mark.filterwarnings("ignore:subprocess .* is still running:ResourceWarning")
+def test_command_of_another_user_that_hangs_is_let_go(pair, monkeypatch, tmp_path):
+    left: list[int] = []
+
+    def may_not(group: int, signal_number: int) -> None:
+        left.append(group)
+        raise PermissionError
+
+    monkeypatch.setattr(os, "killpg", may_not)
+    monkeypatch.setattr(command_signer, "_KILLED_SECONDS", 0.1)
+    with pytest.raises(SigningFailed, match="gave no signature within 1 s"):
+        CommandSigner(("sleep", "300"), pair.public, 1).sign(b"data")
+    os.kill(left[0], signal.SIGKILL)
+    os.waitpid(left[0], 0)
 
 
 def test_command_sees_none_of_our_variables_and_all_others(pair, monkeypatch):

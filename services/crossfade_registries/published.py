@@ -12,6 +12,7 @@ from crossfade_core.own_files import EDITABLE, LINEAGE_FILE, PROVENANCE_FILE, SI
 from crossfade_core.ports import FileInfo, Source, StagedFile
 from crossfade_core.untrusted_json import are_whole, listed, load_object, shown
 from crossfade_registries.opened import read_file
+from crossfade_registries.plain_names import is_plain
 
 _LOOSE: Final = EDITABLE | {PROVENANCE_FILE, SIGNATURE_FILE}
 _NAMED: Final = 20
@@ -85,7 +86,7 @@ def _outputs(lineage: bytes, where: str) -> dict[str, StagedFile]:
 
 
 def _plain(name: str, where: str) -> str:
-    if not name.isprintable() or name in ("", ".", "..", LINEAGE_FILE) or re.search(r"[/\\]", name) or len(name) > 255:
+    if not is_plain(name) or name == LINEAGE_FILE or len(name) > 255:
         raise OutputNameUnsafe(f"{where}: {shown(name)} is no plain file name; nothing was fetched", file=shown(name))
     return name
 

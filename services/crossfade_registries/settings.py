@@ -21,7 +21,7 @@ from pydantic import (
 )
 
 from crossfade_core.errors import KeyMalformed
-from crossfade_registries.source_signatures import SourceTrust
+from crossfade_registries.source_signatures import Policy, SourceTrust
 from crossfade_signing.public_keys import read_public_key_file
 
 HUB_ENDPOINT: Final = "https://huggingface.co"
@@ -204,7 +204,7 @@ class RegistrySettings(_Settings):
         default=1, ge=1, le=1024, description="How many merge workers share one machine, and its scratch."
     )
 
-    source_signatures: Literal["ignore", "warn", "require"] = Field(
+    source_signatures: Policy = Field(
         default="ignore",
         description="What becomes of sources whose `model.sig` is missing or not by one of `source_keys`: not looked "
         "at; told in plan and lineage; refused.",

@@ -5,7 +5,7 @@ nothing is read twice.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Final, Literal
 
 from crossfade_core.errors import CheckpointError, SignatureInvalid, SourceUnsigned
@@ -57,13 +57,7 @@ class SignedSource:
 
     def as_record(self) -> dict[str, Any]:
         """Return it as JSON for the store."""
-        return {
-            "state": self.state,
-            "key_id": self.key_id,
-            "reason": self.reason,
-            "sha256": dict(self.sha256 or {}),
-            "is_required": self.is_required,
-        }
+        return asdict(self)
 
     def as_told(self) -> dict[str, str | None]:
         """Return what lineage.json tells of it."""

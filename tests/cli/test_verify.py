@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from crossfade_core.own_files import LINEAGE_FILE, PROVENANCE_FILE, SIGNATURE_FILE
+from crossfade_signing import model_bundle
 from tests.cli.conftest import Crossfade
 from tests.fakes.signed_outputs import FILES, SHARDS, change_lineage, write_signed_output
 
@@ -230,6 +231,18 @@ def test_card_may_be_edited_or_removed_and_that_is_told(verified, output, conten
     card.unlink() if content is None else card.write_bytes(content)
     status, found = verified(output)
     assert (status, [check[:3] for check in found]) == (0, [("files", "README.md", "told")])
+
+
+@pytest.mark.parametrize(("content", "why"), [(b"# Mine", "it was changed"), (None, "is missing, and")])
+def test_card_that_somebody_has_signed_may_not(verified, key, monkeypatch, tmp_path, content, why):
+    monkeypatch.setattr(model_bundle, "UNSIGNED", (SIGNATURE_FILE,))
+    output = write_signed_output(tmp_path / "of-a-signed-card", key.signer)
+    assert verified(output) == (0, [])
+    card = output / "README.md"
+    card.unlink() if content is None else card.write_bytes(content)
+    status, ((kind, what, result, told),) = verified(output)
+    assert (status, kind, what, result) == (1, "files", "README.md", "failed")
+    assert why in told
 
 
 def test_what_the_hub_adds_is_no_finding_and_what_else_is_hidden_is_told(verified, output):

@@ -90,7 +90,7 @@ class FileChecks:
         return sorted({*told, *(renamed if self._missing else [])})
 
     def _has_told_size(self, name: str) -> bool:
-        return self._claims[name].size_bytes in (None, self._present[name].size_bytes)
+        return name in EDITABLE or self._claims[name].size_bytes in (None, self._present[name].size_bytes)
 
     def _hash(self, name: str, tick: Tick) -> str:
         digest, size_bytes = hashlib.sha256(), self._present[name].size_bytes
@@ -109,7 +109,7 @@ class FileChecks:
         wrong = {document: digest for document, digest in claim.sha256.items() if digest != found}
         if not wrong:
             return True
-        if name in EDITABLE:
+        if name in EDITABLE and SIGNATURE_FILE not in wrong:
             self._report.told("files", name, f"was edited since it was published, as {LINEAGE_FILE} tells; it may be")
         elif found is None or not self._has_told_size(name):
             expected = f"{claim.size_bytes} bytes expected by {LINEAGE_FILE}"
@@ -133,7 +133,7 @@ class FileChecks:
             if now is not None:
                 extra.discard(now)
                 self._report.failed("files", name, f"was renamed: {now} is it, by its SHA-256")
-            elif name in EDITABLE:
+            elif name in EDITABLE and SIGNATURE_FILE not in self._claims[name].sha256:
                 self._report.told("files", name, "is not there; it may be removed, as it may be edited")
             else:
                 tellers = self._claims[name].sha256

@@ -156,7 +156,7 @@ def decides_numbers(name: str) -> bool:
 
 def place_of(uri: str) -> str:
     """Return a URI without what pins it: a Hub's repository without the commit."""
-    return uri.partition("@")[0] if uri.startswith(_HUB) else uri.rstrip("/")
+    return (uri.partition("@")[0] if uri.startswith(_HUB) else uri).rstrip("/")
 
 
 @dataclass(frozen=True)
@@ -199,5 +199,7 @@ def walk(
                 levels[end] = level
                 frontier.append(end)
             kept.append(edge)
-    beyond = edges_of(frontier, MAX_EDGES) if frontier and not is_truncated else ()
-    return Walk(levels, kept, is_truncated or any(far_end(edge) not in levels for edge in beyond))
+    room = MAX_EDGES - len(kept)
+    beyond = edges_of(frontier, room + 1) if frontier and not is_truncated else ()
+    among = [edge for edge in beyond if far_end(edge) in levels]
+    return Walk(levels, [*kept, *among[:room]], is_truncated or len(beyond) > min(len(among), room))

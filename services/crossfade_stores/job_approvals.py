@@ -13,7 +13,7 @@ from crossfade_core.errors import OutputNotFound
 from crossfade_core.job import Approval, JobId, Output, OutputState, Phase
 from crossfade_core.job_store import Kept
 from crossfade_stores.audit_log import note_act
-from crossfade_stores.job_rows import append_event, lock_job
+from crossfade_stores.job_rows import append_event, enter_phase, lock_job
 from crossfade_stores.job_tables import JobRow, OutputRow, StagedContentRow
 from crossfade_stores.transactions import StoreSide
 
@@ -76,12 +76,12 @@ class JobApprovals(StoreSide):
             row.decided_by, row.decided_at = decision.by, now
             data = {**_told(before), "reason": decision.reason, "by": decision.by}
             action = _ACTIONS[decision.approval]
+            if row.state is OutputState.STAGED:
+                enter_phase(session, job, Phase.PUBLISHING, now)
             append_event(session, job, action, data, now)
             note_act(session, Act(decision.by, action, job.id, data), now)
-            if row.state is OutputState.STAGED:
-                job.phase = Phase.PUBLISHING
-                if decision.approval is Approval.REJECTED:
-                    fail(session, job, row, rejection(before, decision).as_record(), now)
+            if row.state is OutputState.STAGED and decision.approval is Approval.REJECTED:
+                fail(session, job, row, rejection(before, decision).as_record(), now)
             return row.as_output()
 
     def held_contents(self, job_id: JobId, digests: Iterable[str]) -> Mapping[str, bytes]:

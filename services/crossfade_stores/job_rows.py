@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Row, bindparam, select
 from sqlalchemy.orm import Session
 
 from crossfade_core.errors import JobNotFound
-from crossfade_core.job import JobId, UnitId
+from crossfade_core.job import JobId, Phase, UnitId
 from crossfade_stores.job_tables import EventRow, JobRow, UnitRow
 from crossfade_stores.webhook_rows import tell_webhooks
 
@@ -80,3 +80,10 @@ def _require(found: T | None, job_id: JobId) -> T:
     if found is None:
         raise JobNotFound(f"there is no job {job_id}; GET /v1/merges lists those there are", job=job_id)
     return found
+
+
+def enter_phase(session: Session, job: JobRow, phase: Phase, now: datetime) -> None:
+    """Have a locked job go into a phase, with its event; nothing happens where it is in it already."""
+    if job.phase is not phase:
+        job.phase = phase
+        append_event(session, job, "job.phase", {"phase": phase}, now)

@@ -34,7 +34,7 @@ from crossfade_stores.job_leases import JobLeases
 from crossfade_stores.job_queries import JobQueries
 from crossfade_stores.job_requests import JobRequests
 from crossfade_stores.job_retries import JobRetries
-from crossfade_stores.job_rows import append_event, lock_job
+from crossfade_stores.job_rows import append_event, enter_phase, lock_job
 from crossfade_stores.job_submissions import JobSubmissions
 from crossfade_stores.job_tables import EventRow, JobRow, OutputRow, UnitRow
 from crossfade_stores.lineage_rows import note_output
@@ -99,7 +99,7 @@ class SqlJobStore(JobSubmissions, JobRequests, JobQueries, JobLeases, JobRetries
         with self._transactions.write() as session:
             job = lock_job(session, job_id)
             if job.state in (JobState.RUNNING, JobState.CANCELLING):
-                _enter_phase(session, job, phase, self._clock.now())
+                enter_phase(session, job, phase, self._clock.now())
 
     def save_plan(
         self, job_id: JobId, summary: Mapping[str, Any], units: Sequence[NewUnit], *, merge_digest: str | None = None
@@ -120,7 +120,7 @@ class SqlJobStore(JobSubmissions, JobRequests, JobQueries, JobLeases, JobRetries
                 job.merge_digest = merge_digest or job.merge_digest
                 job.units_left = len(units)
                 session.add_all(_new_unit(job.id, position, unit, now) for position, unit in enumerate(units))
-                _enter_phase(session, job, Phase.MERGING, now)
+                enter_phase(session, job, Phase.MERGING, now)
             rows = session.scalars(select(UnitRow).where(UnitRow.job_id == job_id).order_by(UnitRow.position))
             return [row.as_unit() for row in rows]
 
@@ -216,12 +216,6 @@ class SqlJobStore(JobSubmissions, JobRequests, JobQueries, JobLeases, JobRetries
         """
         with self._transactions.write() as session:
             lock_job(session, job_id).updated_at = self._clock.now()
-
-
-def _enter_phase(session: Session, job: JobRow, phase: Phase, now: datetime) -> None:
-    if job.phase is not phase:
-        job.phase = phase
-        append_event(session, job, "job.phase", {"phase": phase}, now)
 
 
 def _close_outputs(session: Session, job: JobRow, now: datetime) -> None:

@@ -116,7 +116,7 @@ class SqlLineageStore(StoreSide):
             LineageNotFound: None was.
         """
         query = _SIGHTINGS.where(SightingRow.place_digest == place_digest(uri))
-        if uri != place_of(uri):
+        if uri.rstrip("/") != place_of(uri):
             query = query.where(SightingRow.uri == uri.rstrip("/"))
         with self._transactions.rows() as connection:
             rows = _at_most(connection, query)

@@ -60,6 +60,7 @@ def test_staged_output_is_kept_with_its_files_and_when(store, staged, clock):
 
 def test_approval_is_told_logged_and_kept_at_once(store, engine, staged, clock):
     clock.advance(1)
+    store.set_phase(staged, Phase.APPROVING)
     decided = store.decide_output(staged, 1, approve(reason="fine"))
     assert decided == store.list_outputs(staged)[1]
     assert (decided.state, decided.approval, decided.approval_reason) == (OutputState.STAGED, APPROVED, "fine")
@@ -70,6 +71,8 @@ def test_approval_is_told_logged_and_kept_at_once(store, engine, staged, clock):
     (entry, *_) = SqlAuditLog(engine, clock).list_entries()
     assert (entry.actor, entry.action, entry.subject, entry.data) == ("reviewer", Action.OUTPUT_APPROVED, staged, data)
     assert store.get_job(staged).phase is Phase.PUBLISHING
+    entered = store.list_events(staged)[-2]
+    assert (entered.type, entered.data) == ("job.phase", {"phase": "publishing"})
 
 
 def test_rejection_of_a_staged_output_fails_it_in_the_same_step(store, staged, clock):

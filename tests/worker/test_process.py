@@ -12,14 +12,14 @@ from crossfade_core.messages import PLAN, PUBLISH, UNIT
 from crossfade_signing.key_pairs import make_key_pair
 from crossfade_worker import tasks
 from crossfade_worker.celery_app import app
-from crossfade_worker.runtime import runtime
+from crossfade_worker.runtime import runtime, signer
 
 DAY_SECONDS = 24 * 3600
 
 CONTROL_PROGRAM = """
 import sys
 import crossfade_worker.tasks
-from crossfade_worker.runtime import runtime
+from crossfade_worker.runtime import runtime, signer
 
 process = runtime()
 print(type(process.plan_merge).__name__, type(process.publish).__name__, type(process.sweep).__name__)
@@ -45,9 +45,11 @@ def in_process(environment, monkeypatch):
     """Let this process be that worker."""
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    runtime.cache_clear()
+    for cached in (runtime, signer):
+        cached.cache_clear()
     yield
-    runtime.cache_clear()
+    for cached in (runtime, signer):
+        cached.cache_clear()
 
 
 def test_messages_are_acknowledged_when_the_work_is_done_and_taken_one_at_a_time():
@@ -171,11 +173,14 @@ def test_control_worker_whose_key_is_none_says_so_and_does_not_start(environment
     assert said[1].startswith(f"the worker cannot start: {key_file}: mode 0644 lets others read")
 
 
-def test_runtime_has_what_the_settings_sign_with(in_process, key_file, monkeypatch):
-    assert runtime().signer is None
-    runtime.cache_clear()
+def test_key_is_what_the_settings_say_and_is_read_once(in_process, key_file, monkeypatch):
+    assert signer() is None
+    signer.cache_clear()
     monkeypatch.setenv("CROSSFADE_SIGNING_KEY_FILE", str(key_file))
-    assert runtime().signer.public_pem == key_file.with_suffix(".pub").read_bytes()
+    expected = key_file.with_suffix(".pub").read_bytes()
+    assert signer().public_pem == expected
+    key_file.unlink()
+    assert signer().public_pem == expected
 
 
 def test_worker_whose_engine_fails_hands_the_unit_back_and_stops(in_process, monkeypatch):

@@ -22,10 +22,9 @@ from celery.signals import (
 
 from crossfade_core.errors import CrossfadeError, KeyMalformed, ProgramMissing
 from crossfade_core.messages import CONTROL_QUEUE, MERGE_QUEUE
-from crossfade_signing.signers import open_signer
 from crossfade_stores.queue import shared_celery_settings
 from crossfade_worker.logs import configure_logging
-from crossfade_worker.runtime import Runtime
+from crossfade_worker.runtime import Runtime, signer
 from crossfade_worker.runtime import runtime as of_this_process
 from crossfade_worker.settings import WorkerSettings
 
@@ -70,11 +69,11 @@ def _check_signing(**_: object) -> None:
             "CROSSFADE_SIGNING_KEY, …_KEY_FILE or …_COMMAND for workers of the queue control alone (-Q control)"
         )
     try:
-        signer = open_signer(settings)
+        opened = signer()
     except (KeyMalformed, ProgramMissing) as error:
         raise SystemExit(f"the worker cannot start: {error.message}") from None
-    if signer is not None:
-        log.info("signing.on", key_id=signer.key_id)
+    if opened is not None:
+        log.info("signing.on", key_id=opened.key_id)
 
 
 def _load_engine(**_: object) -> None:

@@ -55,14 +55,9 @@ class Runtime:
         return PlanMerge(self.store, self.queue, self._opened, self.owner, self.registries.trust)
 
     @functools.cached_property
-    def signer(self) -> Signer | None:
-        """Return the key that signs outputs; None where none is given."""
-        return open_signer(self.settings)
-
-    @functools.cached_property
     def publish(self) -> Publish:
         """Return the publisher."""
-        maker = Maker(Builder(self.settings.public_url), self.signer)
+        maker = Maker(Builder(self.settings.public_url), signer())
         return Publish(self.store, self._opened, self.owner, keeping=self._keeping, maker=maker)
 
     @functools.cached_property
@@ -108,6 +103,19 @@ class Runtime:
     @property
     def _keeping(self) -> Keeping:
         return Keeping(self.clock, self.settings.keep_failed_seconds)
+
+
+@functools.cache
+def signer() -> Signer | None:
+    """Return the key that signs outputs, None where none is given.
+
+    A worker asks before its pool forks: its processes have the key then, whatever becomes of the file.
+
+    Raises:
+        KeyMalformed: A key's file cannot be read, is open to others, or holds no such key.
+        ProgramMissing: There is no such command.
+    """
+    return open_signer(WorkerSettings.from_environment())
 
 
 @functools.cache

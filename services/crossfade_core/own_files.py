@@ -22,3 +22,4 @@ EDITABLE: Final = frozenset({CARD_FILE})
 OWN_FILES: Final = frozenset(
     {CARD_FILE, PLOT_FILE, LINEAGE_FILE, PROVENANCE_FILE, SIGNATURE_FILE, BOM_FILE, MERGEKIT_FILE}
 )
+"""All of them: they tell of an output and are no part of the model."""

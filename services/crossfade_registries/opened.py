@@ -142,8 +142,8 @@ def read_file(source: Source, info: FileInfo) -> bytes:
     return bytes(content)
 
 
-def digest_file(source: Source, info: FileInfo) -> StagedFile:
-    """Read a file once, a MiB at a time; return its size and SHA-256.
+def digest_file(source: Source, info: FileInfo, take: Callable[[memoryview], None] | None = None) -> StagedFile:
+    """Read a file once, a MiB at a time, which `take` may have; return its size and SHA-256.
 
     Raises:
         SourceError: It cannot be read, or is shorter than `info` says.
@@ -155,6 +155,8 @@ def digest_file(source: Source, info: FileInfo) -> StagedFile:
         part = block[: info.size_bytes - offset]
         source.read_into(info.name, offset, part)
         digest.update(part)
+        if take is not None:
+            take(part)
     return StagedFile(info.size_bytes, digest.hexdigest())
 
 

@@ -1,9 +1,9 @@
 """Stage the files of one output that are no weights: what is copied along, the index, and our own documents."""
 
 import hashlib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from typing import Any, Final
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 from crossfade_core.checkpoint import INDEX_FILE
 from crossfade_core.errors import ConfigMalformed
@@ -12,12 +12,10 @@ from crossfade_core.model_config import CONFIG_FILE, apply_changes
 from crossfade_core.ports import FileInfo, Sink, Source, StagedFile
 from crossfade_core.spec import Role
 from crossfade_registries.layout import MAX_CONFIG_BYTES, check_unchanged
-from crossfade_registries.opened import read_file
+from crossfade_registries.opened import digest_file, read_file
 from crossfade_registries.source_signatures import check_signed
 from crossfade_worker.documents import Maker, documents
 from crossfade_worker.sweep_facts import SweepFacts
-
-_BLOCK_BYTES: Final = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -82,7 +80,7 @@ def stage_output_files(
         inputs[role][info.name], files[info.name] = _copy_along(sink, name, facts, sources[role], info)
     for role, info in facts.consulted:
         if (role, info.name) not in facts.known:  # each is read once, however many outputs there are
-            facts.known[role, info.name] = _digest(sources[role], info)
+            facts.known[role, info.name] = asdict(digest_file(sources[role], info))
         inputs[role][info.name] = facts.known[role, info.name]
     _check_unchanged(facts, sources)
     if facts.plan.index is not None:
@@ -155,24 +153,11 @@ def _about(content: bytes) -> dict[str, Any]:
 def _copy(sink: Sink, source: Source, name: str, info: FileInfo) -> dict[str, Any]:
     writer = sink.create_file(name, info.name, info.size_bytes)
     try:
-        about = _digest(source, info, writer.write)
+        about = asdict(digest_file(source, info, writer.write))
         writer.finish(about["sha256"])
     finally:
         writer.abandon()
     return about
-
-
-def _digest(source: Source, info: FileInfo, take: Callable[[memoryview], None] | None = None) -> dict[str, Any]:
-    """Read a file once, a block at a time, which `take` may have; return its size and digest."""
-    digest = hashlib.sha256()
-    block = memoryview(bytearray(min(_BLOCK_BYTES, max(info.size_bytes, 1))))
-    for offset in range(0, info.size_bytes, _BLOCK_BYTES):
-        part = block[: min(_BLOCK_BYTES, info.size_bytes - offset)]
-        source.read_into(info.name, offset, part)
-        digest.update(part)
-        if take is not None:
-            take(part)
-    return {"size_bytes": info.size_bytes, "sha256": digest.hexdigest()}
 
 
 def _check_unchanged(facts: SweepFacts, sources: Mapping[Role, Source]) -> None:

@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from crossfade_core.errors import CheckpointError, InvalidSpec, MergeRefused, PlanRefused
-from crossfade_core.own_files import LINEAGE_FILE
+from crossfade_core.own_files import LINEAGE_FILE, OWN_FILES
 from crossfade_core.source_ref import FILESYSTEM, parse_source
 from crossfade_engine.merge_shard import Resources, open_resources
 from crossfade_registries.json_program import emit, run_program
 from crossfade_registries.output_source import open_output
 from crossfade_registries.published import read_published
 from crossfade_worker.own_sources import OwnSources, own_uri
-from crossfade_worker.rebuilding import WORDS, Rebuild
+from crossfade_worker.rebuilding import Rebuild
 from crossfade_worker.recipe import Recipe, read_recipe
 from crossfade_worker.stream_shard import software
 from crossfade_worker.verdict import Verdict, judge_lineage, judge_published, judge_strays
@@ -47,7 +47,7 @@ def _rebuild(request: Mapping[str, Any]) -> dict[str, Any]:
         "files": [{"name": name, **asdict(about)} for name, about in sorted(rebuild.made.items())],
         "inputs": _opened(recipe, sources, request),
         "input_files": sum(map(len, rebuild.inputs.values())),
-        "not_compared": sorted(WORDS & {*published.files, *published.loose, LINEAGE_FILE}),
+        "not_compared": sorted(OWN_FILES & {*published.files, *published.loose, LINEAGE_FILE}),
         "strays": list(published.strays),
         "software": {"then": list(recipe.software), "now": now, "is_other": list(recipe.software) != [now]},
     }

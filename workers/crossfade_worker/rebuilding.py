@@ -9,15 +9,7 @@ from typing import Final
 
 from crossfade_core.checkpoint import INDEX_FILE
 from crossfade_core.model_config import CONFIG_FILE, apply_changes
-from crossfade_core.own_files import (
-    BOM_FILE,
-    CARD_FILE,
-    LINEAGE_FILE,
-    MERGEKIT_FILE,
-    PLOT_FILE,
-    PROVENANCE_FILE,
-    SIGNATURE_FILE,
-)
+from crossfade_core.own_files import OWN_FILES
 from crossfade_core.ports import FileInfo, OpenSource, Source, StagedFile
 from crossfade_core.spec import Role
 from crossfade_engine.input_digests import InputDigests
@@ -34,8 +26,6 @@ from crossfade_worker.stream_shard import Order, stream_shards
 from crossfade_worker.sweep_facts import WEIGHTS
 from crossfade_worker.verdict import Verdict, find_changed_input
 
-WORDS: Final = frozenset({CARD_FILE, PLOT_FILE, LINEAGE_FILE, BOM_FILE, MERGEKIT_FILE, PROVENANCE_FILE, SIGNATURE_FILE})
-"""Files that tell of an output and are no part of the model: not made again."""
 _NAMELESS: Final = "output"
 
 Tell = Callable[[int, int], None]
@@ -89,7 +79,7 @@ class Rebuild:
     def _compare_small(self, sourced: SourcedPlan, sources: Mapping[Role, Source]) -> Difference | None:
         self.made.update(self._small_files(sourced, sources))
         shards = {shard.file for shard in sourced.plan.shards}
-        for name in sorted(self.published.files.keys() - self.made.keys() - shards - WORDS):
+        for name in sorted(self.published.files.keys() - self.made.keys() - shards - OWN_FILES):
             return Difference(name, "it is published and not made by the merge")
         present = self.output.files()
         for name, made in self.made.items():

@@ -16,7 +16,8 @@ MEANING: Final = (
     "Merges two checkpoints tensor by tensor, in float32, rounded once to the dtype of the output: "
     f"{FORMULA}; where the instruct side is a difference of two, {CHAIN_FORMULA}. One job makes one output for every λ "
     "of its sweep in one pass over its inputs; each output has a statement of its own.",
-    "The subjects are the files of the output with their SHA-256, all but the model card, which people may edit. "
+    "The subjects are the files of the output with their SHA-256, all but the model card, which people may edit, and "
+    "the two that hold the signatures. "
     "The digests were taken of the bytes as they were written, and no weights were read again.",
     "`resolvedDependencies` are all files that were read, each by role and name (`base/model.safetensors`), where it "
     "was (a package URL with its commit, where it came from a Hub) and its SHA-256. "

@@ -612,7 +612,8 @@ class StagedFileLost(SinkError):
 class StagedFileCorrupted(SinkError):
     """The destination holds other bytes than were written there.
 
-    It is tried again by itself; if the job fails of it, look at the destination's storage, then submit the job again.
+    A unit that finds it is tried again by itself; if the job fails of it, look at the destination's storage, then retry
+    the job.
     """
 
     code = "staged_file_corrupted"

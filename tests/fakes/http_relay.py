@@ -17,8 +17,8 @@ from tests.fakes.http_upstream import Hop, Upstream, shut_down
 
 COUNTERS_PATH = "/_proxy/counters"
 _RESET = struct.pack("ii", 1, 0)
-_LINGER_SECONDS = 2.0
 """A linger of 0 seconds (socket(7)): closing sends RST, and what was not sent is dropped."""
+_LINGER_SECONDS = 2.0
 
 
 class RelayServer(ThreadingHTTPServer):
@@ -171,6 +171,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response_only(code)
         for name, value in {"Content-Length": str(len(body)), **headers}.items():
             self.send_header(name, value)
+        if self.close_connection:  # RFC 9112, section 9.6: else a client may ask again on it, to no answer
+            self.send_header("Connection", "close")
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(body)

@@ -2,6 +2,7 @@
 
 import contextlib
 import http.client
+import io
 import json
 import os
 import signal
@@ -131,14 +132,16 @@ def test_a_client_that_waits_to_be_told_to_go_on_is_told(origin: PlainOrigin, pr
     assert origin.kept["/a"] == b"12345"
 
 
-def test_a_client_that_waits_to_be_told_to_go_on_is_refused_before_its_body(proxy: HttpProxy) -> None:
+def test_a_client_refused_before_its_body_is_told_that_the_connection_ends(proxy: HttpProxy) -> None:
     proxy.fail(SLOW_DOWN)
     with raw_put_that_waits(proxy, 5) as (_, answers):
-        assert answers.readline().startswith(b"HTTP/1.1 503 ")
+        status, _, rest = answers.read().partition(b"\r\n")
+    assert status.startswith(b"HTTP/1.1 503 ")
+    assert b"Connection: close\r\n" in rest
 
 
 @contextlib.contextmanager
-def raw_put_that_waits(proxy: HttpProxy, size_bytes: int) -> Iterator[tuple[socket.socket, object]]:
+def raw_put_that_waits(proxy: HttpProxy, size_bytes: int) -> Iterator[tuple[socket.socket, io.BufferedReader]]:
     host, _, port = proxy.url.removeprefix("http://").partition(":")
     with socket.create_connection((host, int(port)), timeout=60) as client, client.makefile("rb") as answers:
         client.sendall(b"PUT /a HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: %d\r\n\r\n" % size_bytes)

@@ -3,10 +3,11 @@
 The stores' are beside what they keep: `job_store`, `key_store`, `webhook_store`, `audit`, `lineage_graph`.
 """
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import Protocol, Self
 
 from crossfade_core.job import JobId
 from crossfade_core.messages import TaskName
@@ -32,6 +33,11 @@ class StagedFile:
 
     size_bytes: int
     sha256: str
+
+    @classmethod
+    def of(cls, content: bytes | bytearray) -> Self:
+        """Return what there is to know of a file of this content."""
+        return cls(len(content), hashlib.sha256(content).hexdigest())
 
 
 Span = tuple[str, int, int]

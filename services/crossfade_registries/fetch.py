@@ -14,6 +14,7 @@ from crossfade_registries.fetched_folder import FetchedFolder
 from crossfade_registries.json_program import emit, run_program
 from crossfade_registries.output_source import open_published
 from crossfade_registries.published import read_published
+from crossfade_registries.verification.folder import is_hidden
 
 
 def _fetch(request: Mapping[str, Any]) -> dict[str, Any]:
@@ -21,6 +22,7 @@ def _fetch(request: Mapping[str, Any]) -> dict[str, Any]:
     with contextlib.ExitStack() as opened:
         source = opened.enter_context(contextlib.closing(open_published(uri)))
         published = read_published(source, request.get("lineage_sha256"))
+        strays = [*published.strays, *(path for path in source.unlisted() if not is_hidden(path))]
         folder = opened.enter_context(FetchedFolder(out, uri, overwrite=bool(request.get("overwrite"))))
         files = {name: (staged.size_bytes, staged.sha256) for name, staged in published.files.items()}
         total_bytes = sum(size for size, _ in files.values()) + sum(
@@ -42,7 +44,7 @@ def _fetch(request: Mapping[str, Any]) -> dict[str, Any]:
         {"name": name, "size_bytes": size, "sha256": sha256, "is_held": name in published.files}
         for name, (size, sha256) in sorted(files.items())
     ]
-    return {"uri": uri, "path": str(out), "size_bytes": total_bytes, "files": listed, "strays": list(published.strays)}
+    return {"uri": uri, "path": str(out), "size_bytes": total_bytes, "files": listed, "strays": strays}
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from crossfade_core.ports import Source, StagedFile
 from crossfade_registries.disk_refusal import disk_refusal
 from crossfade_registries.local.folders import exists
 from crossfade_registries.local.rename import exchange, rename_exclusive
+from crossfade_registries.reading import read_in_blocks
 
 CHUNK_BYTES: Final = 8 << 20
 _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -164,10 +165,9 @@ class FetchedFolder:
             digest.update(memory[:count])
             done += count
             tick(count)
-        source.expect([(name, done, size_bytes)] if done < size_bytes else [])
-        for start in range(done, size_bytes, CHUNK_BYTES):
-            chunk = memory[: min(CHUNK_BYTES, size_bytes - start)]
-            source.read_into(name, start, chunk)
+        rest = (name, done, size_bytes)
+        source.expect([rest] if done < size_bytes else [])
+        for chunk in read_in_blocks(source, rest, memory):
             _write_all(file, chunk)
             digest.update(chunk)
             tick(len(chunk))

@@ -35,7 +35,8 @@ from crossfade_core.quantisation import read_values
 from crossfade_core.spec import MergeSpec, Role, spec_digest
 from crossfade_core.vocabulary import TOKENIZER_FILES, tokenizer_files
 from crossfade_registries.header_cache import HeaderCache
-from crossfade_registries.opened import Opened, read_file, read_header
+from crossfade_registries.opened import Opened
+from crossfade_registries.reading import read_file, read_header
 from crossfade_registries.source_signatures import ANY_SOURCE, SignedSource, SourceTrust, look_at_signature, note_of
 
 MODEL_FILES: Final = frozenset(

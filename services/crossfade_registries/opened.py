@@ -5,35 +5,27 @@ branch that moved, or a folder that changed, is another key. So a source is aske
 tells that it may still be read, and a file is opened only where its like is not in the cache.
 """
 
-import hashlib
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
 from crossfade_core.adapter import ADAPTER_CONFIG, ADAPTER_FILE
-from crossfade_core.checkpoint import (
-    INDEX_FILE,
-    LENGTH_BYTES,
-    CheckpointLayout,
-    ShardHeader,
-    header_length,
-    parse_header,
-)
+from crossfade_core.checkpoint import INDEX_FILE, CheckpointLayout
 from crossfade_core.errors import CheckpointError
 from crossfade_core.licence import Licence
 from crossfade_core.model_config import CONFIG_FILE
 from crossfade_core.own_files import CARD_FILE
-from crossfade_core.ports import FileInfo, Source, StagedFile
+from crossfade_core.ports import FileInfo, Source
 from crossfade_core.vocabulary import read_vocabulary
 from crossfade_registries.header_cache import HeaderCache
 from crossfade_registries.licences import read_licence
+from crossfade_registries.reading import read_file
 
 _TENSOR_BYTES: Final = 400
 """A tensor's entry, its two dictionary items and its four numbers, without names and shape (CPython 3.11 to 3.13)."""
 _SIZE_BYTES: Final = 40
 _ID_BYTES: Final = 32
-_BLOCK_BYTES: Final = 1 << 20
 
 _Value = TypeVar("_Value")
 
@@ -129,49 +121,6 @@ class Opened:
     ) -> _Value:
         key = (kind, self.source.uri, tuple(self.files[name] for name in names))
         return self.cache.recall(key, read, weigh)
-
-
-def read_file(source: Source, info: FileInfo) -> bytes:
-    """Return the whole of a small file.
-
-    Raises:
-        SourceError: It cannot be read, or is shorter than `info` says.
-    """
-    content = bytearray(info.size_bytes)
-    source.read_into(info.name, 0, memoryview(content))
-    return bytes(content)
-
-
-def digest_file(source: Source, info: FileInfo, take: Callable[[memoryview], None] | None = None) -> StagedFile:
-    """Read a file once, a MiB at a time, which `take` may have; return its size and SHA-256.
-
-    Raises:
-        SourceError: It cannot be read, or is shorter than `info` says.
-    """
-    source.expect([(info.name, 0, info.size_bytes)])
-    digest = hashlib.sha256()
-    block = memoryview(bytearray(min(_BLOCK_BYTES, info.size_bytes)))
-    for offset in range(0, info.size_bytes, _BLOCK_BYTES):
-        part = block[: info.size_bytes - offset]
-        source.read_into(info.name, offset, part)
-        digest.update(part)
-        if take is not None:
-            take(part)
-    return StagedFile(info.size_bytes, digest.hexdigest())
-
-
-def read_header(source: Source, info: FileInfo) -> ShardHeader:
-    """Read the header of one safetensors file.
-
-    Raises:
-        CheckpointError: It is malformed.
-        SourceError: It cannot be read.
-    """
-    prefix = bytearray(min(LENGTH_BYTES, info.size_bytes))
-    source.read_into(info.name, 0, memoryview(prefix))
-    raw = bytearray(header_length(bytes(prefix), info.name, info.size_bytes))
-    source.read_into(info.name, LENGTH_BYTES, memoryview(raw))
-    return parse_header(bytes(raw), info.name, info.size_bytes)
 
 
 def _weigh_layout(layout: CheckpointLayout) -> int:

@@ -11,8 +11,8 @@ from crossfade_core.lineage_document import MAX_LINEAGE_BYTES
 from crossfade_core.own_files import EDITABLE, LINEAGE_FILE, PROVENANCE_FILE, SIGNATURE_FILE
 from crossfade_core.ports import FileInfo, Source, StagedFile
 from crossfade_core.untrusted_json import are_whole, listed, load_object, shown
-from crossfade_registries.opened import read_file
 from crossfade_registries.plain_names import is_plain
+from crossfade_registries.reading import read_file
 
 _LOOSE: Final = EDITABLE | {PROVENANCE_FILE, SIGNATURE_FILE}
 _NAMED: Final = 20

@@ -121,9 +121,7 @@ class MemorySink:
                 for (output, file), writer in self.writers.items()
                 if output == name and writer.state == "finished"
             }
-            found = {
-                file: StagedFile(len(content), hashlib.sha256(content).hexdigest()) for file, content in staged.items()
-            }
+            found = {file: StagedFile.of(content) for file, content in staged.items()}
             if found != dict(files):
                 raise SinkError(f"{name}: staged {sorted(staged)}, expected {sorted(files)}", output=name)
             self.published[name] = staged
@@ -137,7 +135,7 @@ class MemorySink:
     def holds(self, name: str, files: Mapping[str, StagedFile]) -> bool:
         self._check(name)
         found = self.published.get(name, {})
-        return {file: StagedFile(len(data), hashlib.sha256(data).hexdigest()) for file, data in found.items()} == files
+        return {file: StagedFile.of(data) for file, data in found.items()} == files
 
     def discard(self) -> None:
         self.writers.clear()

@@ -10,6 +10,7 @@ import pytest
 
 from tests.fakes.http_faults import Disconnect
 from tests.fakes.outputs import read_folder
+from tests.ports.places import LocalPlace
 from tests.ports.published import NAME, SHARD, change, own, publish
 from tests.ports.publishing import IGNORED
 
@@ -47,11 +48,13 @@ def test_flipped_byte_is_refused_and_extra_files_are_named(place, deployed, new_
     status, refused = fetch(uri, tmp_path / "model", own(place, tmp_path))
     assert (status, refused["error"]["code"], refused["error"]["details"]["file"]) == (1, "source_corrupted", SHARD)
     assert not (tmp_path / "model").exists()
-    uri = change(place, uri, {SHARD: shard, "notes.txt": b"mine"})
+    uri = change(place, uri, {SHARD: shard, "notes.txt": b"mine", "below/more.txt": b"mine"})
     status, done = fetch(uri, tmp_path / "model", own(place, tmp_path))
-    assert (status, done["strays"]) == (0, ["notes.txt"])
+    below = "below" if isinstance(place, LocalPlace) else "below/more.txt"
+    assert (status, done["strays"]) == (0, ["notes.txt", below])
+    extra = {"notes.txt", "below/more.txt"}
     assert read_folder(tmp_path / "model") == {
-        name: content for name, content in place.published(NAME).items() if name != "notes.txt"
+        name: content for name, content in place.published(NAME).items() if name not in extra
     }
 
 

@@ -16,7 +16,7 @@ DISK_BYTES = 256 << 10
 
 def facts(files: Mapping[str, bytes]) -> dict[str, StagedFile]:
     """Return what `commit` wants to know of files."""
-    return {file: StagedFile(len(content), hashlib.sha256(content).hexdigest()) for file, content in files.items()}
+    return {file: StagedFile.of(content) for file, content in files.items()}
 
 
 def stage(sink: Sink, name: str, files: Mapping[str, bytes] = FILES) -> dict[str, StagedFile]:

@@ -1,6 +1,5 @@
 """A fetched folder appears whole or not at all; what came before a failure is not fetched again."""
 
-import hashlib
 from pathlib import Path
 
 import pytest
@@ -25,16 +24,12 @@ LINEAGE = lineage_of(OUTPUT_FILES)
 WHOLE = {**OUTPUT_FILES, "lineage.json": LINEAGE}
 
 
-def facts(content: bytes) -> StagedFile:
-    return StagedFile(len(content), hashlib.sha256(content).hexdigest())
-
-
 def fetch(out: Path, source: MemorySource, *, overwrite: bool = False, uri: str = URI) -> list[int]:
     """Fetch everything; return what was told of the progress."""
     ticks: list[int] = []
     with FetchedFolder(out, uri, overwrite=overwrite) as folder:
         for name, content in OUTPUT_FILES.items():
-            folder.fetch(source, name, facts(content), ticks.append)
+            folder.fetch(source, name, StagedFile.of(content), ticks.append)
         folder.commit(LINEAGE, OUTPUT_FILES)
     return ticks
 
@@ -73,7 +68,7 @@ def test_folder_appears_with_every_file_and_its_lineage(out, source):
 
 def test_nothing_is_visible_before_it_is_whole(out, source):
     with FetchedFolder(out, URI, overwrite=False) as folder:
-        folder.fetch(source, LARGE, facts(OUTPUT_FILES[LARGE]), lambda _: None)
+        folder.fetch(source, LARGE, StagedFile.of(OUTPUT_FILES[LARGE]), lambda _: None)
         assert not out.exists()
         assert not (waiting(out) / "lineage.json").exists()
 
@@ -183,4 +178,4 @@ def test_of_two_at_once_the_second_is_refused(out):
 def test_full_disk_is_named(small_disk):
     big = bytes(2 * DISK_BYTES)
     with FetchedFolder(small_disk / "out", URI, overwrite=False) as folder, pytest.raises(DiskFull, match="make room"):
-        folder.fetch(MemorySource({"big": big}), "big", facts(big), lambda _: None)
+        folder.fetch(MemorySource({"big": big}), "big", StagedFile.of(big), lambda _: None)

@@ -11,7 +11,7 @@ from crossfade_core.errors import CheckpointError
 from crossfade_core.plan import PlanRow, ShardPlan
 from crossfade_core.ports import FileInfo, Source
 from crossfade_engine.dtypes import TORCH_DTYPE
-from crossfade_registries.opened import read_header
+from crossfade_registries.reading import read_header
 from crossfade_worker.comparing import OtherBytes
 
 NOT_PUBLISHED: Final = "it is made by the merge and not among the published files"

@@ -1,6 +1,5 @@
 """Stage the files of one output that are no weights: what is copied along, the index, and our own documents."""
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -12,7 +11,7 @@ from crossfade_core.model_config import CONFIG_FILE, apply_changes
 from crossfade_core.ports import FileInfo, Sink, Source, StagedFile
 from crossfade_core.spec import Role
 from crossfade_registries.layout import MAX_CONFIG_BYTES, check_unchanged
-from crossfade_registries.opened import digest_file, read_file
+from crossfade_registries.reading import digest_file, read_file
 from crossfade_registries.source_signatures import check_signed
 from crossfade_worker.documents import Maker, documents
 from crossfade_worker.sweep_facts import SweepFacts
@@ -132,11 +131,12 @@ def _copy_along(
             source=source.uri,
         )
     original = read_file(source, info)
-    return _about(original), _write(sink, name, info.name, apply_changes(original, facts.plan.config_changes))
+    changed = apply_changes(original, facts.plan.config_changes)
+    return asdict(StagedFile.of(original)), _write(sink, name, info.name, changed)
 
 
 def _write(sink: Sink, name: str, file: str, content: bytes) -> dict[str, Any]:
-    about = _about(content)
+    about = asdict(StagedFile.of(content))
     writer = sink.create_file(name, file, len(content))
     try:
         writer.write(memoryview(content))
@@ -144,10 +144,6 @@ def _write(sink: Sink, name: str, file: str, content: bytes) -> dict[str, Any]:
     finally:
         writer.abandon()
     return about
-
-
-def _about(content: bytes) -> dict[str, Any]:
-    return {"size_bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
 
 
 def _copy(sink: Sink, source: Source, name: str, info: FileInfo) -> dict[str, Any]:

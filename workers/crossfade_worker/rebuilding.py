@@ -3,7 +3,6 @@
 Memory held: that of a pass for one λ, one block of the published file, and a config.
 """
 
-import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
@@ -16,8 +15,8 @@ from crossfade_engine.input_digests import InputDigests
 from crossfade_engine.merge_shard import Parents, Resources
 from crossfade_engine.terms import Terms
 from crossfade_registries.layout import SourcedPlan, open_sources, plan_spec
-from crossfade_registries.opened import digest_file, read_file
 from crossfade_registries.published import Published
+from crossfade_registries.reading import digest_file, read_file
 from crossfade_worker.comparing import ComparingFiles, DifferenceError
 from crossfade_worker.difference import NOT_PUBLISHED, Difference, locate
 from crossfade_worker.plan_record import merged_results
@@ -98,12 +97,14 @@ class Rebuild:
     def _small_files(self, sourced: SourcedPlan, sources: Mapping[Role, Source]) -> Iterator[tuple[str, StagedFile]]:
         """Yield the index, the config and what is copied along, as they are made."""
         if (index := sourced.plan.index_json()) is not None:
-            yield INDEX_FILE, _about(index)
+            yield INDEX_FILE, StagedFile.of(index)
         for role, info in sourced.companions:
             original = digest_file(sources[role], info)
             self.inputs[role][info.name] = original.sha256
-            changes = sourced.plan.config_changes if info.name == CONFIG_FILE else None
-            yield info.name, _about(apply_changes(read_file(sources[role], info), changes)) if changes else original
+            made = original
+            if info.name == CONFIG_FILE and (changes := sourced.plan.config_changes):
+                made = StagedFile.of(apply_changes(read_file(sources[role], info), changes))
+            yield info.name, made
 
     def _compare_shards(
         self, sourced: SourcedPlan, sources: Mapping[Role, Source], resources: Resources, tell: Tell
@@ -127,7 +128,3 @@ class Rebuild:
 def _consulted(files: Mapping[str, FileInfo], source: Source) -> dict[str, str]:
     """Return the SHA-256 of every file that the plan was made from, weights left out."""
     return {name: digest_file(source, info).sha256 for name, info in files.items() if not name.endswith(WEIGHTS)}
-
-
-def _about(content: bytes) -> StagedFile:
-    return StagedFile(len(content), hashlib.sha256(content).hexdigest())

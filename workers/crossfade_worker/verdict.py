@@ -9,7 +9,7 @@ from typing import Any
 from crossfade_core.own_files import LINEAGE_FILE
 from crossfade_core.ports import FileInfo, OpenSource, Source, StagedFile
 from crossfade_core.spec import Role
-from crossfade_registries.opened import digest_file
+from crossfade_registries.reading import digest_file
 from crossfade_worker.difference import Difference
 from crossfade_worker.recipe import Recipe
 

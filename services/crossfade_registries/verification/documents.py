@@ -9,7 +9,7 @@ from crossfade_core.errors import CheckpointError, SignatureInvalid
 from crossfade_core.lineage_document import MAX_LINEAGE_BYTES, LineageDocument, parse_lineage
 from crossfade_core.own_files import LINEAGE_FILE, PROVENANCE_FILE, SIGNATURE_FILE
 from crossfade_core.ports import FileInfo, Source
-from crossfade_registries.opened import read_file
+from crossfade_registries.reading import read_file
 from crossfade_registries.verification.provenance_view import Provenance, read_provenance
 from crossfade_registries.verification.report import Report
 from crossfade_signing import dsse, model_bundle

@@ -7,6 +7,7 @@ from typing import Final
 
 from crossfade_core.own_files import EDITABLE, LINEAGE_FILE, PROVENANCE_FILE, SIGNATURE_FILE, UNSIGNED
 from crossfade_core.ports import FileInfo, Source
+from crossfade_registries.reading import read_in_blocks
 from crossfade_registries.verification.documents import Documents
 from crossfade_registries.verification.folder import is_hidden, tell_hidden
 from crossfade_registries.verification.report import Report
@@ -93,10 +94,8 @@ class FileChecks:
         return name in EDITABLE or self._claims[name].size_bytes in (None, self._present[name].size_bytes)
 
     def _hash(self, name: str, tick: Tick) -> str:
-        digest, size_bytes = hashlib.sha256(), self._present[name].size_bytes
-        for start in range(0, size_bytes, BLOCK_BYTES):
-            block = self._memory[: min(BLOCK_BYTES, size_bytes - start)]
-            self._source.read_into(name, start, block)
+        digest = hashlib.sha256()
+        for block in read_in_blocks(self._source, (name, 0, self._present[name].size_bytes), self._memory):
             digest.update(block)
             self._done_bytes += len(block)
             tick(self._done_bytes, self._total_bytes)

@@ -1,10 +1,21 @@
-"""Servers for whichever test asks: started at most once a run, with an empty database for each test."""
+"""Servers for whichever test asks: started at most once a run, with an empty database for each test.
+
+Hypothesis measures no time, for the machine may be busy with anything, and finds the same examples each time; to look
+for others: pytest --hypothesis-profile exploring.
+"""
 
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.servers import Postgres, RedisServer
+
+settings.register_profile(
+    "crossfade", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True, print_blob=True
+)
+settings.register_profile("exploring", settings.get_profile("crossfade"), derandomize=False)
+settings.load_profile("crossfade")
 
 SLOW_FILES = ("s3_sink/test_faults.py", "s3_sink/test_overwriting.py", "s3_sink/test_races.py", "test_second_run.py")
 """Every request of a commit fails once, or several processes race: hundreds of requests a test."""

@@ -8,7 +8,6 @@ import contextlib
 import functools
 import http.client
 import os
-import socket
 import sys
 import threading
 import time
@@ -23,6 +22,7 @@ import boto3
 from botocore.config import Config
 
 from crossfade_cli.processes import Child, RunningChild
+from tests.held_ports import held_port, held_ports
 from tests.swift_config import REGION, STORAGE_SERVERS, SwiftUser, write_config
 from tests.swift_install import swift_programs
 
@@ -99,11 +99,11 @@ def moto_server(folder: Path) -> Iterator[MotoServer]:
     Raises:
         RuntimeError: It did not start; the message ends with its log.
     """
-    (port,) = _free_ports(1)
-    command = [sys.executable, "-m", "moto.server", "--host", "127.0.0.1", "--port", str(port)]
     folder.mkdir(parents=True, exist_ok=True)
-    with _running([Child("moto", command, os.environ)], [port], folder):
-        yield MotoServer(f"http://127.0.0.1:{port}", "test-access-key", "test-secret-key")
+    with held_port() as port:
+        command = [sys.executable, "-m", "moto.server", "--host", "127.0.0.1", "--port", str(port)]
+        with _running([Child("moto", command, os.environ)], [port], folder):
+            yield MotoServer(f"http://127.0.0.1:{port}", "test-access-key", "test-secret-key")
 
 
 @contextlib.contextmanager
@@ -118,16 +118,17 @@ def swift_server(folder: Path) -> Iterator[SwiftServer]:
     _need_attributes(folder)
     programs = swift_programs()
     names = (*STORAGE_SERVERS, "proxy")
-    ports = dict(zip(names, _free_ports(len(names)), strict=True))
-    write_config(folder, ports, (_TESTER, _STRANGER), programs)
     etc = folder / "etc"
     environment = {"PATH": os.environ["PATH"], "SWIFT_CONF_FILE": str(etc / "swift.conf")}
     children = [
         Child(name, [str(programs / f"swift-{name}-server"), str(etc / f"{name}.conf"), "--verbose"], environment)
         for name in names
     ]
-    with _running(children, list(ports.values()), folder):
-        yield SwiftServer(f"http://127.0.0.1:{ports['proxy']}", _TESTER.access_key, _TESTER.secret_key)
+    with held_ports(len(names)) as held:
+        ports = dict(zip(names, held, strict=True))
+        write_config(folder, ports, (_TESTER, _STRANGER), programs)
+        with _running(children, held, folder):
+            yield SwiftServer(f"http://127.0.0.1:{ports['proxy']}", _TESTER.access_key, _TESTER.secret_key)
 
 
 @contextlib.contextmanager
@@ -165,12 +166,3 @@ def _need_attributes(folder: Path) -> None:
             f"Swift keeps facts about objects in extended attributes, which {folder} refuses ({error.strerror}): "
             "let TMPDIR name a folder on ext4, xfs, btrfs, or a tmpfs of Linux 6.6 or newer"
         ) from error
-
-
-def _free_ports(count: int) -> list[int]:
-    """Return ports that nothing listens at, all different."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for listener in sockets:
-            listener.bind(("127.0.0.1", 0))
-        return [listener.getsockname()[1] for listener in sockets]

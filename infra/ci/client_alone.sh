@@ -29,7 +29,7 @@ for name in "${!CROSSFADE_@}"; do unset "$name"; done
 "$dev/crossfade" serve --json --port 0 --state-dir "$scratch/state" \
     --root "demo=$root/infra/demo/pair" --destination "outputs=$scratch/outputs" >ready.json &
 service=$!
-for _ in {1..600}; do
+for _ in {1..2000}; do
     [[ ! -s ready.json ]] || break
     kill -0 "$service"
     sleep 0.2

@@ -30,8 +30,8 @@ fi
 
 if [[ -e /etc/debian_version && $(id -u) -eq 0 ]] && command -v apt-get >/dev/null; then
     export DEBIAN_FRONTEND=noninteractive
-    apt-get update
-    apt-get install --yes --no-install-recommends "${missing[@]}"
+    apt-get --option Acquire::Retries=5 update
+    apt-get --option Acquire::Retries=5 install --yes --no-install-recommends "${missing[@]}"
     exit
 fi
 

@@ -64,8 +64,11 @@ def run(options: ServeOptions, *, as_json: bool) -> int:
     redis_server = find_redis_server()
     _prepare_folders(options)
     logs = options.state_dir / "logs"
-    with _lock(options.state_dir), socket_path(options.state_dir / "redis") as socket_file:
-        port = _free_port(options.host, options.port)
+    with (
+        _lock(options.state_dir),
+        socket_path(options.state_dir / "redis") as socket_file,
+        _held_port(options.host, options.port) as port,
+    ):
         env, signing = child_environment(options, port, socket_file), open_signing(options.state_dir)
         try:
             with Supervisor(options.state_dir, logs, lambda line: print_line(f"crossfade serve: {line}")) as supervisor:
@@ -176,8 +179,12 @@ def _lock(state_dir: Path) -> Iterator[None]:
         yield
 
 
-def _free_port(host: str, port: int) -> int:
-    """Return `port` if it can be bound, or for 0 one that can, now."""
+@contextlib.contextmanager
+def _held_port(host: str, port: int) -> Iterator[int]:
+    """Hold `port` if it can be bound, or for 0 one that can: the API may bind it, and nobody is given it meanwhile.
+
+    A socket that is bound and does not listen lets another bind and listen where both have SO_REUSEADDR (socket(7)).
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -187,7 +194,7 @@ def _free_port(host: str, port: int) -> int:
             raise ProcessFailed(
                 f"cannot listen on {host} port {port}: {error.strerror or error}; --port 0 picks a free one"
             ) from error
-        return int(probe.getsockname()[1])
+        yield int(probe.getsockname()[1])
 
 
 def _reachable(host: str) -> str:

@@ -174,8 +174,8 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             message = verify(self.server.secret, dict(self.headers.items()), body)
         except WebhookUnverified as error:
-            self._answer(HTTPStatus.BAD_REQUEST, error.message)
             self.server.on_refusal(error)
+            self._answer(HTTPStatus.BAD_REQUEST, error.message)
             return
         # The answer first: whoever waits for the message may end this process at once.
         self._answer(HTTPStatus.NO_CONTENT)

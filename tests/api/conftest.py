@@ -19,6 +19,7 @@ from crossfade_stores.engine import create_store_engine
 from crossfade_stores.schema import upgrade
 from tests.fakes.checkpoints import random_pair
 from tests.fakes.queue import RecordingQueue
+from tests.held_ports import held_port
 
 SPEC = {
     "base": "local://models/base",
@@ -124,3 +125,10 @@ def deploy(environment: dict[str, Any], tmp_path: Path) -> Iterator[Callable[...
 def deployment(deploy: Callable[..., Deployment]) -> Deployment:
     """Return the plain deployment: loopback, no token."""
     return deploy()
+
+
+@pytest.fixture
+def port() -> Iterator[int]:
+    """A port that a process of the API may take."""
+    with held_port() as held:
+        yield held

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -22,20 +21,13 @@ from crossfade_stores.job_store import SqlJobStore
 from tests.api.conftest import PLAN_SUMMARY, SPEC
 
 TOKEN = "token-of-the-process-test"
-DEADLINE_SECONDS = 30
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+DEADLINE_SECONDS = 180
 
 
 class Server:
     """One API process and a client for it."""
 
-    def __init__(self, environment: dict, log: Path) -> None:
-        port = free_port()
+    def __init__(self, environment: dict, port: int, log: Path) -> None:
         values = {**environment, "api_token": TOKEN, "api_port": port}
         variables = {
             f"CROSSFADE_{name.upper()}": value if isinstance(value, str) else json.dumps(value)
@@ -66,8 +58,8 @@ class Server:
 
 
 @pytest.fixture
-def server(environment, tmp_path) -> Iterator[Server]:
-    server = Server(environment, tmp_path / "api.log")
+def server(environment, port, tmp_path) -> Iterator[Server]:
+    server = Server(environment, port, tmp_path / "api.log")
     try:
         server.wait_until_up()
         yield server

@@ -11,15 +11,15 @@ import pytest
 
 from crossfade_api.server import take_port
 from crossfade_api.settings import ApiSettings
-from tests.api.test_process import DEADLINE_SECONDS, Server, free_port, submit
+from tests.api.test_process import DEADLINE_SECONDS, Server, submit
 from tests.system.serving import wait_for
 
 PROCESSES = 3
 
 
 @pytest.fixture
-def server(environment, tmp_path) -> Iterator[Server]:
-    server = Server({**environment, "api_processes": str(PROCESSES)}, tmp_path / "api.log")
+def server(environment, port, tmp_path) -> Iterator[Server]:
+    server = Server({**environment, "api_processes": str(PROCESSES)}, port, tmp_path / "api.log")
     family = []
     try:
         server.wait_until_up()
@@ -39,11 +39,11 @@ def answering(server: Server) -> list[psutil.Process]:
     return [child for child in children if server.log.read_text().count(f"[{child.pid}]")]
 
 
-def test_connections_of_a_shared_port_send_at_once(environment):
-    settings = ApiSettings.model_validate({**environment, "api_port": free_port()})
-    with take_port(settings) as port:
-        port.listen()
-        with socket.create_connection(port.getsockname()), port.accept()[0] as accepted:
+def test_connections_of_a_shared_port_send_at_once(environment, port):
+    settings = ApiSettings.model_validate({**environment, "api_port": port})
+    with take_port(settings) as listener:
+        listener.listen()
+        with socket.create_connection(listener.getsockname()), listener.accept()[0] as accepted:
             assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 

@@ -160,7 +160,7 @@ def test_a_clock_that_is_set_back_locks_nobody_out(clock):
 
 def test_to_count_a_request_costs_microseconds(clock):
     counter, now = RequestCounter(), clock.now()
-    begun = time.perf_counter()
+    begun = time.thread_time()
     for number in range(20_000):
         counter.count(f"caller-{number % 1000}", 10, now).headers  # noqa: B018
-    assert (time.perf_counter() - begun) / 20_000 < 100e-6  # 3 µs alone on two cores
+    assert (time.thread_time() - begun) / 20_000 < 100e-6  # 3 µs alone on two cores

@@ -61,7 +61,7 @@ def merge_by_command(base: Path, instruct: Path, out: Path, *options: str) -> Me
     lambdas = ",".join(map(str, LAMBDAS))
     arguments = [str(base), str(instruct), "--lambda", lambdas, "--out", str(out), *options, "--json"]
     command = [sys.executable, "-m", "crossfade_cli", "merge", *arguments]
-    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=500)
     outputs = {output["lambda"]: Path(output["path"]) for output in json.loads(done.stdout)["outputs"]}
     return Merged(outputs, make_plan(base, instruct, lambdas=LAMBDAS))
 

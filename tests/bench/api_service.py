@@ -3,7 +3,6 @@
 import contextlib
 import json
 import os
-import socket
 import subprocess
 import sys
 import tempfile
@@ -29,6 +28,7 @@ from crossfade_stores.job_tables import EventRow, JobRow, OutputRow, UnitRow
 from crossfade_stores.schema import upgrade
 from crossfade_worker.plan_record import new_units, plan_summary
 from tests.bench.api_traffic import new_spec
+from tests.held_ports import held_port
 from tests.servers import Postgres
 
 TOKEN: Final = "token-of-the-bench"
@@ -74,20 +74,18 @@ def database(name: str) -> Iterator[tuple[str, int | None]]:
 @contextlib.contextmanager
 def serve(folder: Path, module: str, *arguments: str, **settings: object) -> Iterator[Process]:
     """Run a module that serves HTTP; `{port}` in an argument is its port. `settings` are CROSSFADE_ variables."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    variables = {f"CROSSFADE_{name.upper()}": str(value) for name, value in {**settings, "api_port": port}.items()}
     log = folder / "server.log"
-    command = [sys.executable, "-m", module, *(argument.format(port=port) for argument in arguments)]
-    with log.open("w") as stream:
-        process = subprocess.Popen(command, env={**os.environ, **variables}, stderr=stream)
-    try:
-        _wait_until_up(process, port, log)
-        yield Process(process.pid, port)
-    finally:
-        process.terminate()
-        process.wait()
+    with held_port() as port:
+        variables = {f"CROSSFADE_{name.upper()}": str(value) for name, value in {**settings, "api_port": port}.items()}
+        command = [sys.executable, "-m", module, *(argument.format(port=port) for argument in arguments)]
+        with log.open("w") as stream:
+            process = subprocess.Popen(command, env={**os.environ, **variables}, stderr=stream)
+        try:
+            _wait_until_up(process, port, log)
+            yield Process(process.pid, port)
+        finally:
+            process.terminate()
+            process.wait()
 
 
 def make_key(port: int) -> str:

@@ -10,7 +10,7 @@ import psutil
 
 from crossfade_cli.processes import Child
 
-WAIT_SECONDS = 60
+WAIT_SECONDS = 180
 
 
 def python(script: str, name: str = "child") -> Child:

@@ -38,7 +38,7 @@ def crossfade() -> Crossfade:
             env=clean_environment() | environment,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=300,
             check=False,
         )
 

@@ -41,8 +41,9 @@ def test_no_process_is_left_however_it_ends(tmp_path: Path, how: signal.Signals,
     demo = start(tmp_path)
     assert demo.stdout is not None
     assert "the service is up" in demo.stdout.readline()
+    assert demo.stdout.readline().startswith("job ")  # its `crossfade submit` knows by now what to do of a signal
     demo.send_signal(how)
-    said, _ = demo.communicate(timeout=60)
+    said, _ = demo.communicate(timeout=180)
     assert demo.returncode == code
     assert "Traceback" not in said
     wait_for(lambda: not processes_of(tmp_path))

@@ -46,7 +46,7 @@ def test_a_message_put_through_the_broker_url_outlives_a_kill_of_redis(tmp_path:
                 wait_for(lambda: b"LPUSH" in b"".join(file.read_bytes() for file in folder.rglob("*.aof")))
                 os.kill(process.pid, signal.SIGKILL)
             else:
-                assert queue.get(timeout=5).payload == {"id": "unit-1"}
+                assert queue.get(timeout=60).payload == {"id": "unit-1"}
                 queue.close()
 
 

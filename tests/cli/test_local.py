@@ -118,8 +118,13 @@ def test_an_interrupt_lets_the_process_clean_up(tmp_path):
 
 
 def test_a_second_interrupt_kills_a_process_that_does_not_end():
-    stubborn = stand_in(*WORK, then="import signal\nsignal.signal(2, signal.SIG_IGN)\nprint('{}')\ntime.sleep(60)")
+    far = json.dumps(WORK[1])
+    stubborn = stand_in(
+        WORK[0],
+        then=f"import signal\nsignal.signal(2, signal.SIG_IGN)\nprint({far!r}, flush=True)\ntime.sleep(600)",
+    )
     before = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    time_limit = signal.getitimer(signal.ITIMER_REAL)
 
     def interrupt_twice(far: LocalProgress) -> None:
         signal.setitimer(signal.ITIMER_REAL, 0.3)
@@ -129,7 +134,9 @@ def test_a_second_interrupt_kills_a_process_that_does_not_end():
         with contextlib.suppress(KeyboardInterrupt), stubborn as process:
             process.run({}, interrupt_twice)
     finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+        signal.setitimer(signal.ITIMER_REAL, *time_limit)
     assert not psutil.pid_exists(stubborn.pid)
 
 

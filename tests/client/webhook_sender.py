@@ -50,4 +50,5 @@ def _headers(message_id: str, sent_at: str, signature: str) -> dict[str, str]:
 
 def send(url: str, body: bytes = BODY, message_id: str = MESSAGE_ID) -> httpx.Response:
     """Send a message now."""
-    return httpx.post(url, content=body, headers=signed(body, datetime.now(UTC), message_id), trust_env=False)
+    headers = signed(body, datetime.now(UTC), message_id)
+    return httpx.post(url, content=body, headers=headers, trust_env=False, timeout=60)

@@ -112,26 +112,26 @@ def test_expressions_match_whole_texts_as_pythons_own(expression, texts):
     ],
 )
 def test_what_is_not_understood_is_refused_in_words(expression, problem):
-    start = time.perf_counter()
+    start = time.thread_time()
     with pytest.raises(ValueError, match=problem):
         LinearRegex(expression)
-    assert time.perf_counter() - start < 5
+    assert time.thread_time() - start < 5
 
 
 @pytest.mark.parametrize("expression", ["(a+)+$", "(a|a)*b", "(a*)*b", "(.*a){20}b", "((a|b)*a(a|b){9})*c", "(x+x+)+y"])
 def test_no_expression_holds_up_a_service(expression):
-    start = time.perf_counter()
+    start = time.thread_time()
     with contextlib.suppress(ValueError):  # refused as too dear, or matched without backtracking
         assert ModulePatterns({expression: 1}).find("a" * 1000 + "!") is None
-    assert time.perf_counter() - start < 5
+    assert time.thread_time() - start < 5
 
 
 def test_a_pattern_of_its_own_for_each_of_many_modules_is_quick():
     names = [f"model.layers.{layer}.mlp.experts.{expert}.w1" for layer in range(60) for expert in range(160)]
     patterns = ModulePatterns({name: number for number, name in enumerate(names)})
-    start = time.perf_counter()
+    start = time.thread_time()
     assert [patterns.find(name) for name in names] == list(range(len(names)))
-    assert time.perf_counter() - start < 5
+    assert time.thread_time() - start < 5
 
 
 @pytest.mark.parametrize(

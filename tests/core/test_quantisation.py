@@ -478,6 +478,6 @@ def test_a_checkpoint_of_many_tensors_is_read_in_time_linear_in_them():
             ]
         }
     )
-    start = time.perf_counter()
+    start = time.thread_time()
     assert len(read_values(layout, None).tensors) == len(names)
-    assert time.perf_counter() - start < 5
+    assert time.thread_time() - start < 5

@@ -1,14 +1,10 @@
-"""The devices there are, and hypothesis without a clock: the machine may be busy with anything."""
+"""The devices there are."""
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, settings
 
 from crossfade_engine.device import CpuDevice, CudaDevice, Device
-
-settings.register_profile("crossfade", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("crossfade")
 
 DEVICES = [CpuDevice, CudaDevice] if torch.cuda.is_available() else [CpuDevice]
 

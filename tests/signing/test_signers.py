@@ -124,9 +124,9 @@ def test_signature_by_another_key_is_not_used(pair, new_pair):
 def test_command_that_hangs_ends_with_all_it_started(pair, tmp_path):
     hangs = ("sh", "-c", f"sleep 600 & echo $! > {tmp_path}/pid; sleep 600")
     started = time.monotonic()
-    with pytest.raises(SigningFailed, match="gave no signature within 2 s"):
-        CommandSigner(hangs, pair.public, 2).sign(b"data")
-    assert time.monotonic() - started < 30
+    with pytest.raises(SigningFailed, match="gave no signature within 10 s"):
+        CommandSigner(hangs, pair.public, 10).sign(b"data")
+    assert time.monotonic() - started < 120
     child = int((tmp_path / "pid").read_text())
     wait_for(lambda: not is_running(child))
 
@@ -142,16 +142,16 @@ def test_signature_of_a_command_whose_helper_stays_is_taken_at_once(pair, left_b
     sign = f"openssl dgst -sha256 -sign {pair.private_file} | base64"
     script = f"{left_behind} {sign}; until test -s {tmp_path}/helper; do :; done"
     started = time.monotonic()
-    signature = CommandSigner(("sh", "-c", script), pair.public, 60).sign(b"data")
-    assert time.monotonic() - started < 30
+    signature = CommandSigner(("sh", "-c", script), pair.public, 280).sign(b"data")
+    assert time.monotonic() - started < 120
     assert pair.public.verifies(signature, b"data")
 
 
 def test_command_that_hangs_while_its_helper_stays_ends_in_time(pair, left_behind):
     started = time.monotonic()
-    with pytest.raises(SigningFailed, match="gave no signature within 2 s"):
-        CommandSigner(("sh", "-c", f"{left_behind} sleep 300"), pair.public, 2).sign(b"data")
-    assert time.monotonic() - started < 30
+    with pytest.raises(SigningFailed, match="gave no signature within 10 s"):
+        CommandSigner(("sh", "-c", f"{left_behind} sleep 300"), pair.public, 10).sign(b"data")
+    assert time.monotonic() - started < 120
 
 
 def test_helper_that_never_stops_talking_keeps_nobody_waiting(pair):

@@ -3,7 +3,6 @@
 import contextlib
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -21,6 +20,7 @@ from crossfade_stores.clock import SystemClock
 from crossfade_stores.engine import create_store_engine
 from crossfade_stores.job_store import SqlJobStore
 from crossfade_stores.queue import CeleryTaskQueue
+from tests.held_ports import held_port
 from tests.system.serving import kill_tree, wait_for
 
 STOP_SECONDS = 60
@@ -86,19 +86,17 @@ class Fleet:
     @contextlib.contextmanager
     def api(self) -> Iterator[httpx.Client]:
         """Run an API on a free port, and yield a client for it."""
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        environment = {**self.environment, "CROSSFADE_API_PORT": str(port)}
-        with (self.folder / "api.log").open("a") as log:
-            process = subprocess.Popen([sys.executable, "-m", "crossfade_api"], env=environment, stderr=log)
-        try:
-            with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
-                wait_for(lambda: _is_up(client), STOP_SECONDS)
-                yield client
-        finally:
-            process.kill()
-            process.wait()
+        with held_port() as port:
+            environment = {**self.environment, "CROSSFADE_API_PORT": str(port)}
+            with (self.folder / "api.log").open("a") as log:
+                process = subprocess.Popen([sys.executable, "-m", "crossfade_api"], env=environment, stderr=log)
+            try:
+                with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
+                    wait_for(lambda: _is_up(client), STOP_SECONDS)
+                    yield client
+            finally:
+                process.kill()
+                process.wait()
 
     def kill(self, name: str) -> set[int]:
         """SIGKILL a worker and its children; return their pids."""

@@ -107,9 +107,9 @@ def serving(
         line = process.stdout.readline()
         assert line, (folder / "serve.log").read_text()
         ready = json.loads(line)
-        with httpx.Client(base_url=ready["url"], timeout=30) as client:
+        with httpx.Client(base_url=ready["url"], timeout=120) as client:
             yield Service(process, ready, client)
     finally:
         process.send_signal(signal.SIGTERM)
-        assert process.wait(60) == 0
+        assert process.wait(180) == 0
         process.stdout.close()

@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ import yaml
 
 from crossfade_client import Client
 from crossfade_core.own_files import LINEAGE_FILE, PROVENANCE_FILE, SIGNATURE_FILE
+from tests.held_ports import held_port
 from tests.system.serving import PAIR, serving
 
 ROOT = Path(__file__).parents[2]
@@ -32,11 +32,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def port() -> str:
+def port() -> Iterator[str]:
     """A free port instead of the page's 9000."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return str(probe.getsockname()[1])
+    with held_port() as port:
+        yield str(port)
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.held_ports import held_port
 from tests.system.serving import wait_for
 
 ROOT = Path(__file__).parents[2]
@@ -27,11 +27,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def address() -> str:
+def address() -> Iterator[str]:
     """A free address instead of the README's default one, which this machine may use already."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{probe.getsockname()[1]}"
+    with held_port() as port:
+        yield f"127.0.0.1:{port}"
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +51,7 @@ def served(folder: Path, address: str, environment: dict[str, str]) -> Iterator[
         yield
     finally:
         process.send_signal(signal.SIGINT)
-        assert process.wait(60) == 130
+        assert process.wait(180) == 130
 
 
 def is_ready(address: str) -> bool:

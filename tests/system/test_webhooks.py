@@ -2,7 +2,6 @@
 
 import json
 import signal
-import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +14,7 @@ from crossfade_stores.clock import SystemClock
 from crossfade_stores.engine import create_store_engine
 from crossfade_stores.webhook_store import SqlWebhookStore
 from tests.fakes.webhook_receiver import WebhookReceiver
+from tests.held_ports import held_port
 from tests.system.fleet import Fleet
 from tests.system.serving import PAIR, wait_for
 
@@ -27,11 +27,8 @@ TOLD = ["job.queued", "job.running", "output.published", "job.succeeded"]
 class Told:
     """A fleet that sends webhooks, the store they are in, and a port that nobody listens at yet."""
 
-    def __init__(self, fleet: Fleet, webhooks: SqlWebhookStore) -> None:
-        self.fleet, self.webhooks = fleet, webhooks
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+    def __init__(self, fleet: Fleet, webhooks: SqlWebhookStore, port: int) -> None:
+        self.fleet, self.webhooks, self.port = fleet, webhooks, port
 
     def make(self, port: int) -> Webhook:
         url = f"http://127.0.0.1:{port}/hook"
@@ -46,8 +43,8 @@ class Told:
 def told(tmp_path: Path, postgres_url: str, redis_url: str) -> Iterator[Told]:
     settings = {"webhook_key": KEY, "webhook_networks": json.dumps(["127.0.0.0/8"])}
     engine = create_store_engine(postgres_url)
-    with Fleet(tmp_path, PAIR, (postgres_url, redis_url), **settings) as fleet:
-        yield Told(fleet, SqlWebhookStore(engine, SystemClock()))
+    with Fleet(tmp_path, PAIR, (postgres_url, redis_url), **settings) as fleet, held_port() as port:
+        yield Told(fleet, SqlWebhookStore(engine, SystemClock()), port)
     engine.dispose()
 
 

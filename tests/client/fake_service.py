@@ -312,14 +312,15 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(200)
         self.send_header("Content-Type", "text/event-stream")
         self.send_header("Transfer-Encoding", "chunked")
+        self.send_header("Connection", "close")
         self.end_headers()
         for sequence, kind, data in self.server.service.events(int(self.headers.get("Last-Event-ID") or 0)):
             if self.server.service.is_endless and kind.startswith("job.") and kind != "job.created":
                 self.server.service.stopping.wait(60)
                 return
-            self._chunk(f"id: {sequence}\n" if sequence else "", kind, data)
             self.server.service.is_staged |= kind == "job.phase"
             self.server.service.has_ended |= kind == f"job.{self.server.service.ending.lower()}"
+            self._chunk(f"id: {sequence}\n" if sequence else "", kind, data)
             if sequence and self.server.service.broken_streams:
                 self.server.service.broken_streams -= 1
                 return  # without the last chunk: the connection broke

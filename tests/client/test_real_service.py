@@ -77,7 +77,7 @@ def test_a_job_that_has_not_changed_is_not_sent_again(client: Client, caplog: py
     job = client.submit(SPEC)
     caplog.set_level(logging.INFO, "httpx")
     with pytest.raises(WaitTimedOut):
-        client.wait(job.id, timeout_seconds=1)
+        client.wait(job.id, timeout_seconds=5)
     answers = [record.getMessage().rpartition("HTTP/1.1 ")[2] for record in caplog.records if record.name == "httpx"]
     assert answers[0] == '200 OK"'
     assert set(answers[1:]) == {'304 Not Modified"'}

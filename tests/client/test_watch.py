@@ -91,9 +91,9 @@ def test_a_service_that_asks_for_patience_is_not_away_however_often_it_does():
 def test_a_wait_has_an_end_and_the_job_goes_on():
     began = time.monotonic()
     with FakeService(is_endless=True) as service, Client(service.url) as client:
-        with pytest.raises(WaitTimedOut, match=r"is RUNNING and has not ended within 0\.6 s"):
-            client.wait(JOB_ID, timeout_seconds=0.6)
-        assert 0.6 <= time.monotonic() - began < 5
+        with pytest.raises(WaitTimedOut, match=r"is RUNNING and has not ended within 3 s"):
+            client.wait(JOB_ID, timeout_seconds=3)
+        assert 3 <= time.monotonic() - began < 60
         assert not client.get(JOB_ID).has_ended
 
 
@@ -102,8 +102,8 @@ def test_a_limited_wait_leaves_its_stream_in_time_to_end_itself_by_asking(monkey
     monkeypatch.setattr("crossfade_client.connection.STREAM_SILENCE_SECONDS", 0.3)
     began = time.monotonic()
     with FakeService(is_endless=True) as service, Client(service.url) as client, pytest.raises(WaitTimedOut):
-        client.wait(JOB_ID, timeout_seconds=1)
-    assert 1 <= time.monotonic() - began < 5
+        client.wait(JOB_ID, timeout_seconds=4)
+    assert 4 <= time.monotonic() - began < 60
     assert service.asked_for(f"/v1/merges/{JOB_ID}/events")
 
 

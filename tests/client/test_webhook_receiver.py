@@ -16,6 +16,11 @@ def about(job_id, kind="job.succeeded"):
     return body_of(type=kind, data={"job_id": job_id})
 
 
+def arrived(receiver, message_id):
+    """Wait for a message of this id: it is answered before it is kept."""
+    return receiver.wait_for(lambda message: message.id == message_id, 60)
+
+
 def connect(receiver):
     address = urlsplit(receiver.url)
     return socket.create_connection((address.hostname, address.port), timeout=30)
@@ -41,6 +46,7 @@ def test_only_an_ending_of_the_job_itself_ends_the_wait_for_it():
     with Receiver(SECRET) as receiver:
         send(receiver.url, about("other"), "1")
         send(receiver.url, about("job-1", "output.published"), "2")
+        arrived(receiver, "1"), arrived(receiver, "2")
         with pytest.raises(WaitTimedOut, match="2 webhook messages"):
             receiver.wait_for("job-1", timeout_seconds=0.2)
         send(receiver.url, about("job-1", "job.failed"), "3")
@@ -55,7 +61,10 @@ def test_a_message_is_waited_for_by_whatever_is_wanted_of_it():
 
 def test_a_message_that_is_delivered_again_is_answered_and_counts_once():
     with Receiver(SECRET) as receiver:
-        answers = [send(receiver.url, BODY, message_id).status_code for message_id in ("1", "1", "2", "1")]
+        answers = []
+        for message_id in ("1", "1", "2", "1"):
+            answers.append(send(receiver.url, BODY, message_id).status_code)
+            arrived(receiver, message_id)
         messages = receiver.messages(timeout_seconds=0.3)
         assert [next(messages).id, next(messages).id] == ["1", "2"]
         with pytest.raises(WaitTimedOut):
@@ -71,14 +80,14 @@ def test_messages_are_given_in_the_order_they_came_and_the_oldest_forgotten(monk
         assert next(first).id == "0"
         for number in range(1, 6):
             send(receiver.url, BODY, str(number))
-        receiver.wait_for(lambda message: message.id == "5", 10)
+            arrived(receiver, str(number))
         assert [next(first).id for _ in range(3)] == ["3", "4", "5"]
 
 
 def test_what_is_not_signed_is_answered_400_with_the_reason_told_here_too():
     refused = []
     with Receiver(SECRET, on_refusal=refused.append) as receiver:
-        answer = httpx.post(receiver.url, content=BODY, trust_env=False)
+        answer = httpx.post(receiver.url, content=BODY, trust_env=False, timeout=60)
         with pytest.raises(WaitTimedOut):
             receiver.wait_for("job-1", timeout_seconds=0.2)
     assert answer.status_code == 400
@@ -103,7 +112,7 @@ def test_who_connects_and_is_silent_keeps_nobody_waiting():
         silent.sendall(b"POST / HTTP/1.1\r\n")
         assert send(receiver.url).status_code == 204
         began = time.monotonic()
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 9  # it may be silent for 10
 
 
 def test_a_sender_that_breaks_off_is_no_message_and_no_noise(capfd):

@@ -18,7 +18,7 @@ from tests.fakes.http_upstream import Hop, Upstream, shut_down
 COUNTERS_PATH = "/_proxy/counters"
 _RESET = struct.pack("ii", 1, 0)
 """A linger of 0 seconds (socket(7)): closing sends RST, and what was not sent is dropped."""
-_LINGER_SECONDS = 2.0
+_LINGER_SECONDS = 60.0
 
 
 class RelayServer(ThreadingHTTPServer):

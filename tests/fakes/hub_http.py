@@ -155,6 +155,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response_only(reply.status)
         for name, value in {"Content-Length": str(reply.size), **reply.headers}.items():
             self.send_header(name, value)
+        if self.close_connection:
+            self.send_header("Connection", "close")
         has_body = self.command != "HEAD"
         try:
             if has_body and isinstance(reply.body, bytes) and self._fault is None:

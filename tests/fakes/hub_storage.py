@@ -24,6 +24,7 @@ class Storage:
     def __init__(self, state: HubState, *, url_seconds: float = 3600) -> None:
         self._state = state
         self.url_seconds = url_seconds
+        self.now = time.time
         self._secret = secrets.token_bytes(16)
 
     def download_url(self, repo: Repo, sha256: str, path: str) -> str:
@@ -84,7 +85,7 @@ class Storage:
         traffic.count(traffic.bytes_written, (repo, sha256), count_bytes)
 
     def _signed(self, method: str, path: str, **query: str) -> str:
-        query["X-Expires"] = f"{time.time() + self.url_seconds:.3f}"
+        query["X-Expires"] = f"{self.now() + self.url_seconds:.3f}"
         query["X-Signature"] = self._signature(method, path, query)
         return f"{self._state.storage_url}{quote(path)}?{urlencode(query)}"
 
@@ -98,5 +99,5 @@ class Storage:
         expected = self._signature(method, "/" + "/".join(request.parts), request.query)
         if not hmac.compare_digest(expected, request.query.get("X-Signature", "")):
             raise HubError(403, "AccessDenied: the signature of this URL is not ours")
-        if float(request.query["X-Expires"]) < time.time():
+        if float(request.query["X-Expires"]) < self.now():
             raise HubError(403, "AccessDenied: Request has expired")

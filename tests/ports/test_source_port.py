@@ -136,13 +136,13 @@ def test_what_is_read_in_another_order_than_expected_comes_right(model):
 
 
 def test_source_that_is_closed_while_bytes_are_under_way_is_closed_soon(large):
-    large.place.fail(Slow(1_000_000), "read", times=None)
+    large.place.fail(Slow(100_000), "read", times=None)
     with large.opened() as source:
         source.expect([(SHARD, 0, len(LARGE))])
         while not any(SHARD in path for path in large.place.asked()):
             time.sleep(0.01)
         began = time.monotonic()
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 30  # all of it would take 80 s
 
 
 def test_name_that_is_no_file_at_the_top_is_refused(model, tmp_path):

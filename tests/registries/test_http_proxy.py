@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -20,6 +20,7 @@ import pytest
 from tests.fakes.http_faults import Action, Disconnect, LoseAnswer, ReplaceAnswer, Slow, Stall, WrongBytes
 from tests.fakes.http_proxy import INTERNAL_ERROR, SLOW_DOWN, HttpProxy
 from tests.registries.plain_origin import PlainOrigin
+from tests.system.serving import wait_for
 
 BODY = os.urandom(3_000_000)
 ROOT = Path(__file__).parent.parent.parent
@@ -163,7 +164,7 @@ def test_requests_and_bytes_of_bodies_are_counted_each_way(
 
 
 def test_a_rate_is_shared_by_all_connections(proxy: HttpProxy) -> None:
-    size_bytes, rate = 2_000_000, 20_000_000
+    size_bytes, rate = 2_000_000, 4_000_000
     proxy.download.bytes_per_second = rate
     begun = time.monotonic()
     with ThreadPoolExecutor(4) as threads:
@@ -173,14 +174,16 @@ def test_a_rate_is_shared_by_all_connections(proxy: HttpProxy) -> None:
 
 
 def test_a_rate_holds_for_uploads_and_can_be_lifted(proxy: HttpProxy, connection: http.client.HTTPConnection) -> None:
-    seconds = []
-    for rate in (5_000_000, None):
-        proxy.upload.bytes_per_second = rate
+    def seconds_of_put() -> float:
         begun = time.monotonic()
         put(connection)
-        seconds.append(time.monotonic() - begun)
-    assert seconds[0] >= 0.8 * len(BODY) / 5_000_000
-    assert seconds[0] / seconds[1] > 3
+        return time.monotonic() - begun
+
+    proxy.upload.bytes_per_second = 5_000_000
+    slow = seconds_of_put()
+    proxy.upload.bytes_per_second = None
+    assert slow >= 0.8 * len(BODY) / 5_000_000
+    assert slow / least(seconds_of_put) > 3
 
 
 @pytest.mark.parametrize("status", [SLOW_DOWN, INTERNAL_ERROR], ids=["503", "500"])
@@ -257,7 +260,7 @@ def test_one_byte_is_wrong_on_request(
 
 
 def test_a_body_is_slow_on_request(proxy: HttpProxy) -> None:
-    unhindered = seconds_of_get(proxy, "/zeros/1000000")
+    unhindered = least(lambda: seconds_of_get(proxy, "/zeros/1000000"))
     proxy.fail(Slow(2_000_000))
     slow = seconds_of_get(proxy, "/zeros/1000000")
     assert slow >= 0.4
@@ -267,7 +270,7 @@ def test_a_body_is_slow_on_request(proxy: HttpProxy) -> None:
 def test_an_answer_is_late_on_request(proxy: HttpProxy) -> None:
     proxy.fail(Stall(0.5))
     assert seconds_of_get(proxy, "/a") >= 0.5
-    assert seconds_of_get(proxy, "/a") < 0.5
+    assert least(lambda: seconds_of_get(proxy, "/a")) < 0.5
 
 
 def test_a_fault_meets_the_request_it_was_meant_for(proxy: HttpProxy, connection: http.client.HTTPConnection) -> None:
@@ -290,19 +293,17 @@ def test_a_server_that_cannot_be_reached_is_a_cut_connection() -> None:
 def test_stopping_ends_what_is_under_way(origin: PlainOrigin) -> None:
     before = threading.active_count()
     with HttpProxy(origin.url) as proxy, contextlib.closing(connect(proxy.url)) as connection:
-        proxy.fail(Stall(60))
+        proxy.fail(Stall(600))
         connection.request("GET", "/a")
-        wait_for_request(proxy)
+        wait_for(lambda: proxy.traffic.requests, 60)
         begun = time.monotonic()
-    assert time.monotonic() - begun < 10
-    assert threading.active_count() <= before
+    assert time.monotonic() - begun < 60
+    wait_for(lambda: threading.active_count() <= before, 60)  # the origin learns of it in its own time
 
 
-def wait_for_request(proxy: HttpProxy) -> None:
-    deadline = time.monotonic() + 30
-    while not proxy.traffic.requests:
-        assert time.monotonic() < deadline, "the request did not arrive"
-        time.sleep(0.01)
+def least(measure: Callable[[], float]) -> float:
+    """Measure five times: one time says more of the machine."""
+    return min(measure() for _ in range(5))
 
 
 def test_as_a_program_it_shows_its_counters_and_holds_little_memory(origin: PlainOrigin) -> None:

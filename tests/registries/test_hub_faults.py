@@ -71,7 +71,7 @@ def test_hub_that_asks_for_a_second_is_left_alone_for_it(hub):
     with opened(hub) as source:
         began = time.monotonic()
         assert read(source, size_bytes=8) == CONTENT[:8]
-    assert 1 <= time.monotonic() - began < 5
+    assert 1 <= time.monotonic() - began < 30
 
 
 def test_hub_that_asks_for_more_than_there_is_patience_is_rate_limited(hub):
@@ -82,18 +82,17 @@ def test_hub_that_asks_for_more_than_there_is_patience_is_rate_limited(hub):
 
 
 def test_silence_is_taken_for_a_broken_transfer(hub, monkeypatch):
-    monkeypatch.setattr(download, "SILENCE_SECONDS", 0.2)
-    hub.fail(Stall(30), origin="storage")
+    monkeypatch.setattr(download, "SILENCE_SECONDS", 2)
+    hub.fail(Stall(300), origin="storage")
     with opened(hub) as source:
         assert read(source) == CONTENT
 
 
 def test_link_that_has_expired_is_asked_for_again(hub):
-    hub.storage.url_seconds = 1
+    hub.storage.url_seconds = 600
     with opened(hub) as source:
         assert read(source) == CONTENT
-        time.sleep(1.1)
-        hub.storage.url_seconds = 60
+        hub.storage.now = lambda: time.time() + 601
         assert read(source, offset=100_000) == CONTENT[100_000:]
         assert read(source, offset=70_000) == CONTENT[70_000:]
     assert [asked.method for asked in hub.requests if asked.origin == "hub"] == ["GET", "HEAD", "HEAD"]
@@ -180,9 +179,10 @@ def test_read_ahead_goes_on_after_a_failure_that_was_raised(hub):
         assert read(source) == CONTENT
 
 
-@pytest.mark.timeout(20)
-def test_close_does_not_wait_for_a_transfer_under_way(hub):
-    hub.fail(Stall(30), origin="storage")
+@pytest.mark.timeout(120)
+def test_close_does_not_wait_for_a_transfer_under_way(hub, monkeypatch):
+    monkeypatch.setattr(download, "SILENCE_SECONDS", 300)
+    hub.fail(Stall(300), origin="storage")
     with opened(hub, patience=Patience(attempts=1)) as source:
         source.expect([(SHARD, 0, len(CONTENT))])
         while not ranges(hub):

@@ -15,7 +15,7 @@ NONE = frozenset[int]()
 
 @pytest.fixture
 def storage():
-    storage = Storage("crossfade/test", 5)
+    storage = Storage("crossfade/test", 60)
     yield storage
     storage.close()
 

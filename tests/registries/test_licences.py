@@ -102,9 +102,9 @@ def test_front_matter_beyond_the_limit_is_not_read(licence_of):
 
 @pytest.mark.parametrize("piece", ["[", "{", "- ", "? ", "a: {b: ", "&a [*a, ", "!t ", "'", '"', "|\n ", "x: y\n"])
 def test_hostile_front_matter_costs_no_more_than_seconds(licence_of, piece):
-    begin = time.monotonic()
+    begin = time.thread_time()
     licence_of(front("a: " + piece * (MAX_FRONT_BYTES // len(piece) - 8)))
-    assert time.monotonic() - begin < 10
+    assert time.thread_time() - begin < 10
 
 
 class Card:

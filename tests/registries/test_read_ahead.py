@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from crossfade_core.errors import SourceError, SourceUnavailable
 from crossfade_registries.read_ahead import ReadAhead
 from tests.registries.ranged_files import CONTENT, Registry
+from tests.system.serving import wait_for
 
 BLOCK = 256
 AT_ONCE = 3
@@ -27,8 +28,9 @@ def registry():
 
 @pytest.fixture(autouse=True)
 def _every_thread_ends():
+    wait_for(lambda: not threads(), 60)  # of tests elsewhere
     yield
-    eventually(lambda: not threads())
+    wait_for(lambda: not threads(), 60)
 
 
 def threads():
@@ -45,13 +47,6 @@ def read(ahead, file, start, end):
     content = bytearray(end - start)
     ahead.read_into(file, start, memoryview(content))
     return bytes(content)
-
-
-def eventually(condition):
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.002)
 
 
 def is_right(ahead, file, start, end):
@@ -110,7 +105,7 @@ def test_any_reads_in_any_order_get_the_right_bytes(spans, reads):
 def test_as_many_as_allowed_are_fetched_before_anything_is_read_and_then_no_more(registry):
     with opened(registry) as ahead:
         ahead.expect([("a", 0, 5_000)])
-        eventually(lambda: len(registry.fetched) == AT_ONCE + 1 and not registry.under_way)
+        wait_for(lambda: len(registry.fetched) == AT_ONCE + 1 and not registry.under_way, 60)
         time.sleep(0.05)
         assert sorted(registry.fetched) == [("a", at, at + BLOCK) for at in range(0, (AT_ONCE + 1) * BLOCK, BLOCK)]
         assert registry.most_under_way <= AT_ONCE
@@ -120,7 +115,7 @@ def test_blocks_are_fetched_at_the_same_time(registry):
     registry.gate.clear()
     with opened(registry) as ahead:
         ahead.expect([("a", 0, 5_000)])
-        eventually(lambda: registry.under_way == AT_ONCE)
+        wait_for(lambda: registry.under_way == AT_ONCE, 60)
         registry.gate.set()
         assert is_right(ahead, "a", 0, 5_000)
 
@@ -152,7 +147,7 @@ def test_reading_the_far_end_first_neither_waits_nor_fetches_twice(registry):
 def test_blocks_that_nobody_reads_do_not_hold_up_those_behind(registry):
     with opened(registry) as ahead:
         ahead.expect([("a", 0, 5_000), ("b", 0, 3_000)])
-        eventually(lambda: len(registry.fetched) == AT_ONCE + 1)
+        wait_for(lambda: len(registry.fetched) == AT_ONCE + 1, 60)
         assert is_right(ahead, "b", 0, 3_000)
     assert registry.times("b") == Counter(range(3_000))
 
@@ -161,7 +156,7 @@ def test_failed_fetch_is_raised_by_the_read_that_needs_it_and_the_next_read_trie
     registry.failures["a", BLOCK] = 1
     with opened(registry) as ahead:
         ahead.expect([("a", 0, 5_000)])
-        eventually(lambda: registry.failures["a", BLOCK] == 0)
+        wait_for(lambda: registry.failures["a", BLOCK] == 0, 60)
         assert is_right(ahead, "a", 0, BLOCK)
         with pytest.raises(SourceUnavailable, match="a at 256"):
             read(ahead, "a", BLOCK, BLOCK + 10)
@@ -190,7 +185,7 @@ def test_new_expectation_replaces_the_old(registry):
     registry.gate.clear()
     with opened(registry) as ahead:
         ahead.expect([("a", 0, 5_000)])
-        eventually(lambda: registry.under_way == AT_ONCE)
+        wait_for(lambda: registry.under_way == AT_ONCE, 60)
         ahead.expect([("b", 0, 3_000)])
         registry.gate.set()
         assert is_right(ahead, "b", 0, 3_000)
@@ -212,7 +207,7 @@ def test_close_waits_for_no_fetch_and_leaves_no_reader_waiting(registry):
     registry.gate.clear()
     with opened(registry) as ahead, ThreadPoolExecutor(1) as pool:
         ahead.expect([("a", 0, 5_000)])
-        eventually(lambda: registry.under_way == AT_ONCE)
+        wait_for(lambda: registry.under_way == AT_ONCE, 60)
         reader = pool.submit(is_right, ahead, "a", 0, 100)
         ahead.close()
         with pytest.raises(SourceError, match="a: closed while it was read"):

@@ -143,4 +143,4 @@ def test_a_server_is_gone_after_its_block_even_when_that_failed(tmp_path: Path) 
     address = urlsplit(server.endpoint_url)
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection((address.hostname, address.port)).close()
-    assert threading.active_count() == threads
+    assert threading.active_count() <= threads

@@ -18,7 +18,7 @@ from tests.registries.staging import JOB
 TOKEN = "hf_publisher"
 NAMESPACE = "team"
 REPO = f"{NAMESPACE}/tuned"
-IMPATIENT = Patience(attempts=2, first_wait_seconds=0.01, longest_wait_seconds=0.02, total_seconds=5)
+IMPATIENT = Patience(attempts=2, first_wait_seconds=0.01, longest_wait_seconds=0.02, total_seconds=300)
 CARD = b"---\nbase_model:\n- org/base\nlibrary_name: transformers\n---\n# tuned\n"
 FILES = {
     "model-00001-of-00002.safetensors": b"first" * 2000,

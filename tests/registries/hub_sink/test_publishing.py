@@ -83,11 +83,12 @@ def operations_in_memory() -> int:
 
 
 def test_small_files_are_let_go_of_once_they_are_published(opened):
+    before = operations_in_memory()
     sink = opened()
     staged = stage(sink, "tuned", FILES)
-    assert operations_in_memory()
+    assert operations_in_memory() > before
     sink.commit("tuned", staged)
-    assert not operations_in_memory()
+    assert operations_in_memory() <= before
 
 
 def test_object_that_the_hub_holds_is_not_sent_again(hub, opened):

@@ -5,6 +5,7 @@ import contextlib
 import pytest
 
 from crossfade_core.errors import SinkDenied, SinkError, SinkUnavailable, StagedFileCorrupted, StagedFileLost
+from crossfade_core.ports import FileWriter
 from crossfade_registries.s3.client import open_s3
 from crossfade_registries.s3.staging import STAGING
 from crossfade_registries.settings import Credential, S3Access
@@ -172,13 +173,18 @@ def test_first_part_that_is_refused_ends_the_writing(moto_store):
     assert moto_store.uploads() == []
 
 
+def write_shard(writer: FileWriter) -> None:
+    """Write it whole; a refusal of its first part may be met while the rest is written, or at the end."""
+    writer.write(memoryview(FILES[SHARD]))
+    writer.finish(STAGED[SHARD].sha256)
+
+
 def test_writer_that_outlives_the_discard_publishes_nothing(store):
     sink = store.sink()
     late = sink.create_file("tuned", SHARD, len(FILES[SHARD]))
     store.sink().discard()
-    late.write(memoryview(FILES[SHARD]))
     with pytest.raises(SinkError):
-        late.finish(STAGED[SHARD].sha256)
+        write_shard(late)
     late.abandon()
     assert store.content() == {}
     assert store.uploads() == []
@@ -190,9 +196,8 @@ def test_store_that_is_away_is_said_to_be_and_abandon_raises_nothing(moto_store)
     moto_store.proxy.fail(Disconnect(), times=None)
     with pytest.raises(SinkUnavailable):
         sink.check_free("tuned")
-    writer.write(memoryview(FILES[SHARD]))
     with pytest.raises(SinkUnavailable):
-        writer.finish(STAGED[SHARD].sha256)
+        write_shard(writer)
     writer.abandon()
     moto_store.proxy.clear()
     sink.discard()

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from crossfade_registries.s3.checksums import CHECKSUMS
 from crossfade_registries.s3.parts import MAX_PARTS, PARTS_AT_ONCE, PartBuffers, part_bytes_for
 from crossfade_registries.settings import MAX_PART_BYTES, MIN_PART_BYTES
-from tests.fakes.http_faults import Stall
 from tests.registries.s3_sink.publishing import PART_BYTES, SHARD
 
 TEBIBYTE = 1 << 40
@@ -71,8 +70,13 @@ def test_no_buffer_is_kept_when_nobody_writes():
 
 
 def test_writer_waits_for_a_store_that_is_slower(moto_store):
-    stalled = Stall(1.5)
-    moto_store.proxy.fail(stalled, method="PUT", path_contains="partNumber=", times=None)
+    released = threading.Event()
+
+    def hold(**_: object) -> None:
+        released.wait(120)
+
+    events = moto_store.rig.proxied.meta.events
+    events.register("before-call.s3.UploadPart", hold, unique_id="hold")
     parts = PARTS_AT_ONCE + 4
     writer = moto_store.sink().create_file("tuned", SHARD, parts * PART_BYTES)
     accepted = []
@@ -85,12 +89,15 @@ def test_writer_waits_for_a_store_that_is_slower(moto_store):
 
     thread = threading.Thread(target=write)
     thread.start()
-    deadline = time.monotonic() + 30
-    while len(accepted) < PARTS_AT_ONCE + 1 and time.monotonic() < deadline:
-        time.sleep(0.01)
-    time.sleep(0.3)
-    assert len(accepted) == PARTS_AT_ONCE + 1
-    moto_store.proxy.clear()
-    thread.join(60)
+    try:
+        deadline = time.monotonic() + 60
+        while len(accepted) < PARTS_AT_ONCE + 1 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        time.sleep(0.3)
+        assert len(accepted) == PARTS_AT_ONCE + 1
+    finally:
+        released.set()
+        thread.join(120)
+        events.unregister("before-call.s3.UploadPart", unique_id="hold")
     assert len(accepted) == parts
     writer.abandon()

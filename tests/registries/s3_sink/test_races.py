@@ -1,7 +1,7 @@
 """Of several jobs that publish under one name exactly one does, on any store."""
 
 import threading
-import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -87,17 +87,17 @@ def test_claim_of_a_dead_job_is_named_with_what_to_delete(moto_store, dead, monk
     assert moto_store.visible() == below(NAME, FILES)
 
 
-def test_job_that_waits_goes_on_when_the_other_withdraws(moto_store):
+def test_job_that_waits_goes_on_when_the_other_withdraws(moto_store, monkeypatch):
     moto_store.put(f"{CLAIMS}/{OTHER}")
+    waits = []
 
-    def withdraw() -> None:
-        time.sleep(0.3)
+    def withdraw(seconds: float) -> None:
+        waits.append(seconds)
         moto_store.client.delete_object(Bucket=moto_store.bucket, Key=f"team/outputs/{CLAIMS}/{OTHER}")
 
-    thread = threading.Thread(target=withdraw)
-    thread.start()
+    monkeypatch.setattr("crossfade_registries.s3.claims.time", SimpleNamespace(sleep=withdraw))
     publish(moto_store.sink(JOB), NAME, FILES)
-    thread.join(30)
+    assert len(waits) == 1
     assert moto_store.visible() == below(NAME, FILES)
 
 

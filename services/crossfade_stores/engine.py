@@ -5,6 +5,7 @@ Nothing connects here: the first query does. An engine belongs to one process; a
 
 import functools
 import math
+import sqlite3
 import time
 from typing import Any, Final
 
@@ -30,6 +31,7 @@ _OPTIONS: Final[dict[str, Any]] = {
     "max_overflow": 0,
     "pool_timeout": POOL_WAIT_SECONDS,
 }
+_BUSY_STEP_SECONDS: Final = 0.01
 _RETURNED: Final = "crossfade_returned"
 _RESTED_SECONDS: Final = 1.0
 _POSTGRES_DEFAULTS: Final = {"connect_timeout": "5", "keepalives_idle": "30", "tcp_user_timeout": "30000"}
@@ -100,8 +102,24 @@ def _prepare_sqlite(connection: Any, record: object) -> None:  # noqa: ANN401  (
     # The driver must not begin transactions by itself: it would begin them as readers (docs.python.org, sqlite3).
     connection.isolation_level = None
     connection.execute("PRAGMA foreign_keys = ON")
-    # Readers and the one writer do not wait for each other (sqlite.org/wal.html).
-    connection.execute("PRAGMA journal_mode = WAL")
+    _write_ahead(connection)
+
+
+def _write_ahead(connection: sqlite3.Connection) -> None:
+    """Let readers and the one writer not wait for each other (sqlite.org/wal.html).
+
+    To whoever would convert a file that another is about to write, SQLite says "busy" at once, whatever the timeout.
+    """
+    deadline = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(_BUSY_STEP_SECONDS)
+        else:
+            return
 
 
 def _begin_sqlite(connection: Connection) -> None:

@@ -1,8 +1,10 @@
 """Which URLs are taken, how SQLite is set up, and what the store says when its database is away."""
 
+import sqlite3
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -57,6 +59,18 @@ def test_sqlite_is_durable_checks_references_and_lets_readers_read(tmp_path: Pat
         assert pragmas == {"journal_mode": "wal", "foreign_keys": 1}
         assert connection.execute(text("PRAGMA synchronous")).scalar() == 2
         assert connection.execute(text("PRAGMA busy_timeout")).scalar() == 30_000
+
+
+def test_sqlite_file_that_another_process_is_about_to_write_is_waited_for(tmp_path: Path, open_engine: OpenEngine):
+    file = tmp_path / "crossfade.db"
+    with ThreadPoolExecutor(1) as pool, closing(sqlite3.connect(file, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        opening = pool.submit(lambda: open_engine(f"sqlite:///{file}").connect().close())
+        with pytest.raises(TimeoutError):
+            opening.result(0.5)
+        other.execute("COMMIT")
+        opening.result(60)
+        assert other.execute("PRAGMA journal_mode").fetchone() == ("wal",)
 
 
 def test_a_reference_to_nothing_is_a_bug_and_not_an_absence(engine: Engine, clock: FakeClock):

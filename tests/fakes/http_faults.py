@@ -55,9 +55,10 @@ class Slow:
 
 @dataclass(frozen=True)
 class Stall:
-    """Answer, but only after so long."""
+    """Answer, but only after so long, or once `until` is set."""
 
     seconds: float
+    until: threading.Event | None = None
 
 
 @dataclass(frozen=True)

@@ -126,7 +126,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(fault.status)
             return
         if isinstance(fault, Stall):
-            self.server.hop.is_stopping.wait(fault.seconds)
+            (fault.until or self.server.hop.is_stopping).wait(fault.seconds)
         self._send_back(response)
 
     def _forward(self) -> http.client.HTTPResponse:

@@ -99,7 +99,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _play_out(self) -> None:
         fault = self._fault
         if isinstance(fault, Stall):
-            self.server.traffic.is_stopping.wait(fault.seconds)
+            (fault.until or self.server.traffic.is_stopping).wait(fault.seconds)
         if isinstance(fault, Disconnect) and fault.after_bytes == 0:
             raise CutError
         reply = _told(fault) if isinstance(fault, Status) else self._answer()

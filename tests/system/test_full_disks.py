@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -139,12 +140,14 @@ def test_job_too_large_for_scratch_is_refused_with_what_it_needs_and_what_is_fre
 def test_scratch_that_somebody_else_fills_fails_its_job_alone_and_holds_nothing_of_it(scratched, hub, small_disk):
     scratched.start("control")
     scratched.start("merge", "killed")
-    hub.fail(Stall(5), "send", skip=1)
+    is_killed = threading.Event()
+    hub.fail(Stall(60, is_killed), "send", skip=1)
     doomed = scratched.submit(destination="hub", output_name="doomed-{lambda}")
     wait_for(lambda: scratched.events(doomed, "unit.done"), 60)
     wait_for(lambda: hub.faults_left == 0, 60)
     assert used_bytes(small_disk) > 0
     scratched.kill("killed")
+    is_killed.set()
     wait_for(lambda: used_bytes(small_disk) == 0, SOON_SECONDS)
     taken = fill(small_disk)
     scratched.start("merge")

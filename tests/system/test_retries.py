@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from crossfade_core.job import JobId, JobState
+from crossfade_core.job import JobId, JobState, UnitState
+from crossfade_core.messages import MERGE_QUEUE, UNIT
 from tests.bench.make_pair import make_pair
+from tests.servers import RedisServer
 from tests.system.fleet import Fleet
 from tests.system.serving import wait_for
 
@@ -26,11 +28,11 @@ def models(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def fleet(models, tmp_path, postgres_url, redis_url):
+    """A fleet that plans; it merges from when the test starts that, and sweeps after it only."""
     home = tmp_path / "service"
     home.mkdir()
-    with Fleet(home, models, (postgres_url, redis_url)) as fleet:
+    with Fleet(home, models, (postgres_url, redis_url), sweep_seconds=600) as fleet:
         fleet.start("control")
-        fleet.start("merge")
         yield fleet
 
 
@@ -39,13 +41,30 @@ def spec(**fields):
     return {**sides, "lambdas": LAMBDAS, "destination": "outputs", **fields}
 
 
-def test_job_whose_source_was_away_goes_on_with_the_units_it_has(fleet, models):
+def keep_messages(fleet: Fleet, job_id: JobId, redis_server: RedisServer, count: int) -> None:
+    """Wait until a job is planned and all its units are sent, and take all of these messages away but so many."""
+    with redis_server.client() as client:
+
+        def is_sent() -> bool:
+            units = fleet.store.list_units(job_id)
+            return bool(units) and client.llen(MERGE_QUEUE) == len(units)
+
+        wait_for(is_sent, 120)
+        client.ltrim(MERGE_QUEUE, -count, -1)
+
+
+def test_job_whose_source_was_away_goes_on_with_the_units_it_has(fleet, models, redis_server):
     with fleet.api() as client:
         job = client.post("/v1/merges", json=spec()).raise_for_status().json()
         job_id = JobId(job["id"])
-        wait_for(lambda: len(fleet.events(job_id, "unit.done")) >= 2, 60)
+        keep_messages(fleet, job_id, redis_server, 2)
+        fleet.start("merge")
+        wait_for(lambda: len(fleet.events(job_id, "unit.done")) == 2, 180)
         away = models / "instruct"
         away.rename(models / "elsewhere")
+        for unit in fleet.store.list_units(job_id):
+            if unit.state is UnitState.PENDING:
+                fleet.queue.send(UNIT, unit.id)
         failed = fleet.ended(job_id)
         assert (failed.state, (failed.error or {})["code"]) == (JobState.FAILED, "source_not_found")
         done = {event.data["position"] for event in fleet.events(job_id, "unit.done")}
@@ -68,6 +87,7 @@ def test_what_is_submitted_many_times_at_once_is_made_once(fleet):
 
         with ThreadPoolExecutor(6) as pool:
             answers = list(pool.map(submit, range(12)))
+        fleet.start("merge")
         assert {status for status, _, _ in answers} == {202}
         (job_id,) = {job_id for _, job_id, _ in answers}
         assert [reused for _, _, reused in answers].count(False) == 1

@@ -3,12 +3,16 @@
 import json
 import os
 import re
+import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from crossfade_client import Client
@@ -37,6 +41,20 @@ def guarding(folder: Path) -> dict[str, Any]:
 
 def visible(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
+
+
+def suspend_between_writes(process: psutil.Process, database: Path) -> None:
+    """Suspend a process and its children so that they do not hold the write lock of the SQLite database."""
+    family = [process, *process.children(recursive=True)]
+    while True:
+        for member in family:
+            member.suspend()
+        with suppress(sqlite3.OperationalError), closing(sqlite3.connect(database, timeout=0)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            return
+        for member in family:
+            member.resume()
+        time.sleep(0.05)
 
 
 @pytest.fixture
@@ -93,8 +111,7 @@ def test_decision_outlives_the_worker_and_the_broker_that_were_to_carry_it_out(s
         staged = {file.name: file.sha256 for file in job.outputs[0].files}
         assert visible(tmp_path / "releases") == []
         control, broker = service.child("control"), service.child("redis")
-        for process in (control, *control.children(recursive=True)):
-            process.suspend()
+        suspend_between_writes(control, tmp_path / "state/crossfade.db")
         approved = client.approve(job.id, 0, reason="fine")
         assert (approved.outputs[0].state, approved.outputs[0].approval) == ("STAGED", "APPROVED")
         for process in (control, broker):

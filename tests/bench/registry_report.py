@@ -106,11 +106,11 @@ def _times(found: Found) -> Iterator[_Row]:
     ours = statistics.median(run.job.seconds for run in found.ours)
     theirs = statistics.median(run.seconds for run in found.theirs)
     steps = found.theirs[-1]
-    phases = ", ".join(f"{phase.lower()} {seconds:.1f}" for phase, seconds in job.phases.items())
-    yield _Row("one pass", f"{ours:.1f} s ({phases})")
+    phases = ", ".join(f"{phase.lower()} {seconds:.2f}" for phase, seconds in job.phases.items())
+    yield _Row("one pass", f"{ours:.2f} s ({phases})")
     yield _Row(
         "fetch, merge, send",
-        f"{theirs:.1f} s ({steps.fetch_seconds:.1f} + {steps.merge_seconds:.1f} + {steps.send_seconds:.1f})",
+        f"{theirs:.2f} s ({steps.fetch_seconds:.2f} + {steps.merge_seconds:.2f} + {steps.send_seconds:.2f})",
     )
     yield _Row(WALL, f"{ours / theirs:.2f}", f"≤ {WALL_GOAL}", ours / theirs <= WALL_GOAL)
     if found.bytes_per_second is not None:

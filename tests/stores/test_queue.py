@@ -16,7 +16,7 @@ from crossfade_core.messages import CONTROL_QUEUE, MERGE_QUEUE, PLAN, PUBLISH, U
 from crossfade_stores.queue import CeleryTaskQueue, shared_celery_settings
 from tests.servers import RedisServer
 
-PATIENCE_SECONDS = 10.0
+PATIENCE_SECONDS = 30.0
 
 OpenQueue = Callable[[str], CeleryTaskQueue]
 

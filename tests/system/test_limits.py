@@ -57,10 +57,10 @@ def test_key_with_a_full_queue_waits_for_its_own_jobs_and_others_do_not_wait_for
 def test_job_that_nobody_works_on_fails_at_its_deadline_and_a_retry_has_as_long_again(fleet):
     fleet.start("control")
     with fleet.api() as client:
-        job = client.post("/v1/merges", json={**SPEC, "deadline_seconds": 15}).raise_for_status().json()
-        failed = fleet.ended(JobId(job["id"]), 60)
+        job = client.post("/v1/merges", json={**SPEC, "deadline_seconds": 25}).raise_for_status().json()
+        failed = fleet.ended(JobId(job["id"]), 180)
         assert (failed.state, (failed.error or {})["code"]) == (JobState.FAILED, "deadline_exceeded")
         fleet.start("merge")
-        assert fleet.ended(fleet.submit(output_name="up-{lambda}"), 60).state is JobState.SUCCEEDED
+        assert fleet.ended(fleet.submit(output_name="up-{lambda}"), 180).state is JobState.SUCCEEDED
         wait_for(lambda: client.post(job["links"]["retry"]).status_code == 202, 30)
-        wait_for(lambda: fleet.store.get_job(JobId(job["id"])).state is JobState.SUCCEEDED, 60)
+        wait_for(lambda: fleet.store.get_job(JobId(job["id"])).state is JobState.SUCCEEDED, 180)

@@ -47,7 +47,7 @@ def sweeps(service: Service, folder: Path) -> dict[str, str]:
 
 def crossfade(service: Service, *args: str | Path, status: int = 0) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "crossfade_cli", "lineage", *map(str, args), "--url", service.url]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
     assert ended.returncode == status, ended.stderr
     return ended
 

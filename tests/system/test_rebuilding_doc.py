@@ -37,8 +37,8 @@ def test_the_commands_of_the_page_reproduce_a_published_output(tmp_path, monkeyp
             submitted = service.submit(**sources, lambdas=[0.5, 1.0], rounding="stochastic")
             job = service.wait(submitted["id"])
             assert job["state"] == "SUCCEEDED", job
+            told = [json.loads(request.body) for request in catalogue.wait_for(3, 60)]
         # The service is stopped, and nothing of it is asked.
-        told = [json.loads(request.body) for request in catalogue.wait_for(3)]
     said = [run(block, tmp_path) for block in BLOCKS]
     assert [(done.returncode, done.stderr) for done in said if done.returncode] == []
     assert said[0].stdout.startswith("reproduced, bit for bit: λ = 0.5, ")

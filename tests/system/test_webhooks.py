@@ -77,7 +77,7 @@ def test_messages_wait_for_a_receiver_that_is_away(told):
     told.fleet.ended(job_id)
     wait_for(lambda: all(each.attempts for each in told.webhooks.list_deliveries(hook.id)), 30)
     with WebhookReceiver(port=told.port) as receiver:
-        wait_for(lambda: told.all_delivered(hook), 60)
+        wait_for(lambda: told.all_delivered(hook), 200)
         assert [message.type for message in messages(receiver, hook)] == TOLD
     first = told.webhooks.list_deliveries(hook.id)[0].attempts
     assert first[0].status is None

@@ -20,7 +20,7 @@ from tests.fakes.checkpoints import random_pair, write_checkpoint
 from tests.worker.deployment import facts_of
 
 COMMAND = [sys.executable, "-m", "crossfade_worker.local_merge"]
-BIG_BYTES = 24 << 20
+BIG_BYTES = 96 << 20
 
 
 def job(base: Path | str, instruct: Path | str, out: Path | str, sign: str | None = None, **spec: Any) -> str:
@@ -37,7 +37,7 @@ def merge(request: str, cwd: Path | None = None) -> tuple[int, list[dict[str, An
 
 @pytest.fixture
 def big_job(tmp_path: Path) -> str:
-    """A merge that takes a second or more: 64 λ of 24 MiB by one thread."""
+    """A merge that takes several seconds: 64 λ of 96 MiB by one thread."""
     tensors = {"weight": ("F32", (BIG_BYTES // 4,), bytes(BIG_BYTES))}
     pair = [write_checkpoint(tmp_path / side, tensors) for side in ("base", "instruct")]
     return job(*pair, tmp_path / "deep/out", lambdas=[number / 64 for number in range(64)])

@@ -277,7 +277,7 @@ def test_slow_receiver_holds_no_job_and_what_is_too_much_is_dropped(told, receiv
         slow.set()
         told.teller.flush(30)
     assert kinds([json.loads(request.body) for request in receiver.received])[0] == "START"
-    assert len(receiver.received) <= 4
+    assert len({request.body for request in receiver.received}) <= 4  # its client asks again after 5 s
 
 
 def test_database_that_is_away_for_the_event_alone_fails_no_job(told, receiver, monkeypatch):

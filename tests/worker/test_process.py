@@ -104,7 +104,7 @@ def test_control_process_never_loads_torch_and_connects_to_nothing_by_itself(env
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=180,
     )
     assert (run.returncode, run.stdout) == (0, "PlanMerge Publish Sweep\n"), run.stderr
     assert not (tmp_path / "absent.db").exists()
@@ -131,7 +131,7 @@ def start_worker(queue, environment):
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
         check=False,
     )
     return ended.returncode, ended.stderr.strip().splitlines()[-1]

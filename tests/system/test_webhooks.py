@@ -102,5 +102,5 @@ def test_messages_outlive_the_sender(told, how):
         told.fleet.start("control", "control-2")
         told.fleet.start("merge")
         told.fleet.ended(job_id)
-        wait_for(lambda: told.all_delivered(hook), 150)
+        wait_for(lambda: told.all_delivered(hook), 400)
         assert [message.type for message in messages(receiver, hook)] == TOLD

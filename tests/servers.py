@@ -3,6 +3,7 @@
 Nothing listens on a port, nothing is kept, and nothing that the machine already runs is touched.
 """
 
+import contextlib
 import os
 import pwd
 import shutil
@@ -53,16 +54,23 @@ class Server(ABC):
         _wait_until(self.ask, self._process, log)
 
     def stop(self, how: signal.Signals = signal.SIGINT) -> None:
-        """Stop the program, keeping its data, so that it can be started again."""
+        """Stop the program, keeping its data, so that it can be started again.
+
+        What it forked ends too: a PostgreSQL does not start beside the last one's children, which outlive its SIGKILL.
+        """
         process, self._process = self._process, None
         if process is None:
             return
+        children: list[psutil.Process] = []
+        with contextlib.suppress(psutil.NoSuchProcess):
+            children = psutil.Process(process.pid).children(recursive=True)
         process.send_signal(how)
         try:
             process.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+        psutil.wait_procs(children, STOP_SECONDS)
 
     def send_signal(self, which: signal.Signals) -> None:
         """Send the running program a signal: SIGSTOP makes it hang, SIGCONT go on."""

@@ -1,5 +1,6 @@
 """Run the real `crossfade serve` for a test: every process, a private Redis, SQLite; stopped at the end."""
 
+import contextlib
 import json
 import os
 import signal
@@ -7,7 +8,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -72,15 +72,18 @@ def wait_for(ask: Any, seconds: float) -> Any:
 
 
 def kill_tree(process: psutil.Process) -> None:
-    """SIGKILL a process and its children at once, so that nothing gets to clean up."""
+    """SIGKILL a process and its children at once, so that nothing gets to clean up.
+
+    A child may end by itself meanwhile, as the `uname` that Celery runs at each start.
+    """
     family = [process, *process.children(recursive=True)]
-    for member in family:
-        member.suspend()
-    for member in family:
-        member.kill()
+    for act in (psutil.Process.suspend, psutil.Process.kill):
+        for member in family:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                act(member)
 
 
-@contextmanager
+@contextlib.contextmanager
 def serving(
     folder: Path,
     roots: Mapping[str, Path],

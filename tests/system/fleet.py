@@ -5,8 +5,7 @@ import json
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,8 @@ from crossfade_stores.queue import CeleryTaskQueue
 from tests.held_ports import held_port
 from tests.system.serving import kill_tree, wait_for
 
+START_SECONDS = 180
+"""For what waits until a process is up: on a busy machine torch alone takes long to load."""
 STOP_SECONDS = 60
 
 
@@ -92,7 +93,7 @@ class Fleet:
                 process = subprocess.Popen([sys.executable, "-m", "crossfade_api"], env=environment, stderr=log)
             try:
                 with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
-                    wait_for(lambda: _is_up(client), STOP_SECONDS)
+                    wait_for(lambda: _is_up(client), START_SECONDS)
                     yield client
             finally:
                 process.kill()
@@ -145,6 +146,32 @@ class Fleet:
                 return unit, pid_of(unit.lease_owner)
         return None
 
+    def wait_until_begun(self, job_id: JobId) -> None:
+        """Wait until a unit is being streamed into `outputs`."""
+        wait_for(lambda: self._streamed(job_id), START_SECONDS)
+
+    def held_in_its_unit(self, job_id: JobId) -> tuple[str, int, psutil.Process]:
+        """Suspend a process while it streams a unit into `outputs`, which then cannot end.
+
+        Returns:
+            Its worker's name, the unit's position, and the process.
+        """
+
+        def held() -> tuple[str, int, psutil.Process] | None:
+            found = self._streamed(job_id)
+            if found is None:
+                return None
+            name, unit, process = found
+            process.suspend()
+            wait_for(lambda: process.status() == psutil.STATUS_STOPPED, STOP_SECONDS)
+            now = self.holder(job_id, unit.position)
+            if _is_streaming(process) and now is not None and (now[0].fence, now[1]) == (unit.fence, process.pid):
+                return name, unit.position, process
+            process.resume()  # the unit ended before the process was suspended: another try
+            return None
+
+        return wait_for(held, START_SECONDS)
+
     def digests(self, job_id: JobId) -> Mapping[tuple[float, str], str]:
         """Return the digest of every shard of every λ that the job published."""
         return {
@@ -153,6 +180,16 @@ class Fleet:
             for name, about in output.files.items()
             if name.endswith(".safetensors")
         }
+
+    def _streamed(self, job_id: JobId) -> tuple[str, Unit, psutil.Process] | None:
+        found = self.holder(job_id)
+        name = self.worker_of(found[1]) if found is not None else None
+        if found is None or name is None:
+            return None
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process = psutil.Process(found[1])
+            return (name, found[0], process) if _is_streaming(process) else None
+        return None
 
     def _if_ended(self, job_id: JobId) -> Job | None:
         job = self.store.get_job(job_id)
@@ -166,13 +203,11 @@ def _is_up(client: httpx.Client) -> bool:
         return False
 
 
+def _is_streaming(process: psutil.Process) -> bool:
+    """Tell whether it has a shard open for writing: only between a unit's claim and its end."""
+    return any(file.path.endswith(".part") for file in process.open_files())
+
+
 def pid_of(owner: str) -> int:
     """Return the pid in a lease's owner."""
     return int(owner.rpartition(":")[2])
-
-
-def seconds_until(ask: Callable[[], object], at_most: float) -> float:
-    """Wait until the answer is true and return how long that took."""
-    started = time.monotonic()
-    wait_for(ask, at_most)
-    return time.monotonic() - started

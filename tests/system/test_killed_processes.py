@@ -10,14 +10,14 @@ import pytest
 
 from crossfade_core.job import JobState
 from tests.bench.make_pair import make_pair
-from tests.system.fleet import Fleet
+from tests.system.fleet import START_SECONDS, STOP_SECONDS, Fleet
 from tests.system.serving import CLI, Service, kill_tree, serving, wait_for
 
 pytestmark = pytest.mark.slow
 
 LAMBDAS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 PAIR_BYTES = 330_000_000
-LEASE_SECONDS = "2"
+LEASE_SECONDS = "10"
 
 
 @pytest.fixture(scope="module")
@@ -50,18 +50,18 @@ def digests(outputs: Any) -> dict[tuple[float, str], str]:
 def test_a_killed_process_of_the_embedded_service_changes_no_byte(
     name: str, models: Path, undisturbed: dict[tuple[float, str], str], tmp_path: Path
 ) -> None:
-    settings = {"lease_seconds": LEASE_SECONDS, "sweep_seconds": "0.3"}
+    settings = {"lease_seconds": LEASE_SECONDS, "sweep_seconds": "0.3", "max_deaths": "100"}
     with serving(tmp_path, {"models": models}, threads=1, **settings) as service:
         accepted = service.submit(base="local://models/base", instruct="local://models/instruct", lambdas=LAMBDAS)
-        wait_for(lambda: service.job(accepted["id"])["progress"]["bytes_done"] > 0, 60)
+        wait_for(lambda: service.job(accepted["id"])["progress"]["bytes_done"] > 0, START_SECONDS)
         during = service.job(accepted["id"])
         victim = service.child(name)
         kill_tree(victim)
-        victim.wait(10)
+        victim.wait(STOP_SECONDS)
         assert during["state"] == "RUNNING"
         assert during["progress"]["units_done"] < during["progress"]["units_total"]
         job = service.wait(accepted["id"])
-        again = wait_for(lambda: restarted(service, name), 60)
+        again = wait_for(lambda: restarted(service, name), START_SECONDS)
         assert again.pid != victim.pid
     assert job["state"] == "SUCCEEDED", job["error"]
     assert digests((output["lambda"], output["files"]) for output in job["outputs"]) == undisturbed
@@ -82,7 +82,7 @@ def test_workers_on_postgresql_and_a_redis_by_url_survive_a_kill_each(
         fleet.start("control")
         fleet.start("merge")
         job_id = fleet.submit(LAMBDAS)
-        wait_for(lambda: fleet.store.progress(job_id).bytes_done > 0, 60)
+        fleet.held_in_its_unit(job_id)
         for name in ("merge", "control"):
             fleet.kill(name)
             fleet.start(name)

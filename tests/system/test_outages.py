@@ -1,5 +1,6 @@
 """What a deployment meets: a worker told to stop, a broker or a database that goes away, a unit that kills."""
 
+import re
 import signal
 import time
 from collections.abc import Iterator
@@ -10,11 +11,11 @@ import psutil
 import pytest
 
 from crossfade_core.errors import StoreUnavailable
-from crossfade_core.job import JobId, JobState
+from crossfade_core.job import JobId, JobState, UnitState
 from tests.bench.make_pair import make_pair
 from tests.registries.staging import visible
 from tests.servers import Postgres, RedisServer
-from tests.system.fleet import Fleet, pid_of, seconds_until
+from tests.system.fleet import START_SECONDS, STOP_SECONDS, Fleet, pid_of
 from tests.system.serving import Service, kill_tree, serving, wait_for
 
 pytestmark = pytest.mark.slow
@@ -22,8 +23,10 @@ pytestmark = pytest.mark.slow
 LAMBDAS = tuple(round(0.1 * step, 1) for step in range(11))
 PAIR_BYTES = 240_000_000
 SHARD_BYTES = 40_000_000
-LONG_LEASE_SECONDS = 120
-"""Longer than any of these tests waits: what goes on at once does not wait for it."""
+LEASE_SECONDS = 6
+LONG_LEASE_SECONDS = 3600
+NO_SWEEP_SECONDS = 600
+"""Both longer than any of these tests lasts: what goes on at once waits for neither."""
 
 
 @pytest.fixture(scope="module")
@@ -48,62 +51,43 @@ def redis() -> Iterator[RedisServer]:
         yield server
 
 
-def begun(fleet: Fleet, job_id: JobId) -> tuple[str, int]:
-    """Wait until a unit is being streamed; return the name of its worker and its position."""
-
-    def streaming() -> tuple[str, int] | None:
-        held = fleet.holder(job_id)
-        name = fleet.worker_of(held[1]) if held is not None else None
-        return (name, held[0].position) if held is not None and name is not None and held[0].bytes_done else None
-
-    return wait_for(streaming, 60)
-
-
-def held_in_its_unit(fleet: Fleet, job_id: JobId) -> tuple[str, int, psutil.Process]:
-    """Suspend a process while it streams a unit; return its worker's name, the unit's position, and the process."""
-
-    def held() -> tuple[str, int, psutil.Process] | None:
-        name, position = begun(fleet, job_id)
-        streaming = fleet.holder(job_id, position)
-        if streaming is None or fleet.worker_of(streaming[1]) != name:
-            return None
-        process = psutil.Process(streaming[1])
-        process.suspend()
-        if fleet.holder(job_id, position) == streaming:
-            return name, position, process
-        process.resume()  # the unit ended before the process was suspended, or went on: another try
-        return None
-
-    return wait_for(held, 60)
+def told_to_end(process: psutil.Process) -> bool:
+    """Tell whether Celery has sent a suspended child the signal to end (proc_pid_status(5): one bit for each)."""
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    (pending,) = re.findall(r"^ShdPnd:\s*(\w+)", status, re.MULTILINE)
+    return bool(int(pending, 16) & 1 << signal.SIGQUIT - 1)
 
 
 def test_worker_that_is_told_to_stop_gives_its_unit_back_and_another_goes_on_at_once(
     models, tmp_path, postgres_url, redis_url
 ):
-    settings = {"lease_seconds": LONG_LEASE_SECONDS, "grace_seconds": 0.2}
+    settings = {"lease_seconds": LONG_LEASE_SECONDS, "sweep_seconds": NO_SWEEP_SECONDS, "grace_seconds": 0.2}
     with Fleet(tmp_path, models, (postgres_url, redis_url), **settings) as fleet:
         fleet.start("control")
-        fleet.start("merge", "merge1")
+        stopped = fleet.start("merge", "merge1")
         job_id = fleet.submit(LAMBDAS)
-        name, position = begun(fleet, job_id)
+        _, position, child = fleet.held_in_its_unit(job_id)
         fleet.start("merge", "merge2")
-        time.sleep(5)  # until it is up
-        name, position, child = held_in_its_unit(fleet, job_id)
-        stopped = fleet.workers[name]
-        before = len(fleet.events(job_id, "unit.started"))
+
+        def begun_by_the_other() -> set[tuple[int, int]]:
+            """Return position and fence of the units."""
+            starts = [event.data for event in fleet.events(job_id, "unit.started")]
+            others = [data for data in starts if fleet.worker_of(pid_of(data["worker"])) == "merge2"]
+            return {(data["position"], data["fence"]) for data in others}
+
+        wait_for(begun_by_the_other, START_SECONDS)
         stopped.send_signal(signal.SIGTERM)
-        time.sleep(1)  # its grace runs out while the unit cannot end
+        wait_for(lambda: told_to_end(child), STOP_SECONDS)
         child.resume()
-
-        def begun_again() -> bool:
-            later = [event.data for event in fleet.events(job_id, "unit.started")[before:]]
-            return any(data["position"] == position and data["fence"] == 2 for data in later)
-
-        assert seconds_until(begun_again, 60) < LONG_LEASE_SECONDS / 4
-        assert stopped.wait(30) == 0
+        wait_for(lambda: (position, 2) in begun_by_the_other(), 240)
+        assert stopped.wait(STOP_SECONDS) == 0
         assert fleet.ended(job_id).state is JobState.SUCCEEDED
         (again,) = [unit for unit in fleet.store.list_units(job_id) if unit.position == position]
         assert (again.fence, again.deaths, again.failures) == (2, 0, 0)
+
+
+def waiting_units(fleet: Fleet, job_id: JobId) -> int:
+    return sum(unit.state is UnitState.PENDING for unit in fleet.store.list_units(job_id))
 
 
 def test_redis_that_comes_back_empty_loses_nothing(models, tmp_path, postgres_url, redis):
@@ -111,11 +95,14 @@ def test_redis_that_comes_back_empty_loses_nothing(models, tmp_path, postgres_ur
         fleet.start("control")
         fleet.start("merge")
         job_id = fleet.submit(LAMBDAS)
-        begun(fleet, job_id)
+        _, _, child = fleet.held_in_its_unit(job_id)
+        with redis.client() as client:
+            wait_for(lambda: client.llen("merge") == waiting_units(fleet, job_id), 60)  # the plan has sent them all
         redis.stop(signal.SIGKILL)
         redis.start()
         with redis.client() as client:
             assert not client.exists("merge")
+        child.resume()
         assert fleet.ended(job_id).state is JobState.SUCCEEDED
         assert [unit.deaths for unit in fleet.store.list_units(job_id)] == [0] * len(fleet.store.list_units(job_id))
 
@@ -124,7 +111,7 @@ def test_redis_that_is_away_for_a_minute_delays_and_breaks_nothing(models, tmp_p
     with Fleet(tmp_path, models, (postgres_url, redis.url)) as fleet:
         control, merge = fleet.start("control"), fleet.start("merge")
         job_id = fleet.submit(LAMBDAS)
-        begun(fleet, job_id)
+        fleet.wait_until_begun(job_id)
         redis.stop()
         time.sleep(60)
         assert fleet.store.get_job(job_id).state is JobState.RUNNING
@@ -139,7 +126,7 @@ def test_postgresql_that_restarts_delays_and_breaks_nothing(models, tmp_path, po
         fleet.start("control")
         fleet.start("merge")
         job_id = fleet.submit(LAMBDAS)
-        begun(fleet, job_id)
+        fleet.wait_until_begun(job_id)
         postgres.stop(signal.SIGKILL)
         with pytest.raises(StoreUnavailable):
             fleet.store.get_job(job_id)
@@ -150,7 +137,7 @@ def test_postgresql_that_restarts_delays_and_breaks_nothing(models, tmp_path, po
 
 
 def test_unit_that_kills_its_workers_ends_its_job_alone(models, tmp_path, postgres_url, redis_url):
-    with Fleet(tmp_path, models, (postgres_url, redis_url), lease_seconds=1) as fleet:
+    with Fleet(tmp_path, models, (postgres_url, redis_url), lease_seconds=LEASE_SECONDS) as fleet:
         fleet.start("control")
         fleet.start("merge")
         poisoned = fleet.submit(LAMBDAS)
@@ -173,11 +160,11 @@ def test_unit_that_kills_its_workers_ends_its_job_alone(models, tmp_path, postgr
 
 
 def test_worker_that_was_killed_is_known_by_its_lease_alone(models, tmp_path, postgres_url, redis_url):
-    with Fleet(tmp_path, models, (postgres_url, redis_url), lease_seconds=2) as fleet:
+    with Fleet(tmp_path, models, (postgres_url, redis_url), lease_seconds=LEASE_SECONDS) as fleet:
         fleet.start("control")
         fleet.start("merge", "merge1")
         job_id = fleet.submit(LAMBDAS)
-        name, position = begun(fleet, job_id)
+        name, position, _ = fleet.held_in_its_unit(job_id)
         fleet.kill(name)
         fleet.start("merge", "merge2")
         assert fleet.ended(job_id).state is JobState.SUCCEEDED
@@ -193,14 +180,17 @@ def test_small_job_behind_a_large_sweep_ends_in_its_midst(models, tmp_path, post
         fleet.start("merge", "merge1")
         fleet.start("merge", "merge2")
         large = fleet.submit(LAMBDAS)
-        begun(fleet, large)
+        _, _, child = fleet.held_in_its_unit(large)
         small = fleet.submit(
             output_name="small-{lambda}", base="local://models/small/base", instruct="local://models/small/instruct"
         )
-        assert fleet.ended(small).state is JobState.SUCCEEDED
-        progress = fleet.store.progress(large)
-        assert progress.units_done < progress.units_total, "the large one must be made larger"
+        wait_for(lambda: fleet.store.list_units(small), 60)
+        child.resume()
+        ended = fleet.ended(small)
+        assert ended.state is JobState.SUCCEEDED
         assert fleet.ended(large).state is JobState.SUCCEEDED
+        last = fleet.events(large, "unit.done")[-1]
+        assert ended.finished_at < last.created_at, "the large one must be made larger"
 
 
 def test_stream_of_events_is_taken_up_after_the_api_restarted(models, tmp_path):

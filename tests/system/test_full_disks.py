@@ -20,7 +20,7 @@ from tests.fakes.http_faults import Stall
 from tests.file_systems import NO_MOUNT, tmpfs
 from tests.ports.hub_place import HubPlace
 from tests.registries.staging import visible
-from tests.system.fleet import Fleet
+from tests.system.fleet import START_SECONDS, Fleet
 from tests.system.serving import wait_for
 
 pytestmark = pytest.mark.slow
@@ -30,8 +30,11 @@ DISK_BYTES = 64 << 20
 """Takes the pair's output of one λ, not of two."""
 TOO_MANY = (0.0, 0.5, 1.0)
 SMALL = {"base": "local://models/small/base", "instruct": "local://models/small/instruct"}
-HURRY = {"retry_seconds": 0.1, "lease_seconds": 1}
-SOON_SECONDS = 15
+HURRY = {"retry_seconds": 0.1, "lease_seconds": 6}
+TRYING = {**HURRY, "retry_seconds": 0.3}
+"""Enough for a whole other job between the first failure of a unit and its last, 25 s later."""
+SOON_SECONDS = 25
+"""Less than the sweep needs to send what was lost."""
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +59,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 def full(models: Path, tmp_path: Path, postgres_url: str, redis_url: str, small_disk: Path) -> Iterator[Fleet]:
     """A fleet whose destination `full` is a small disk."""
     destinations = {"full": {"kind": "local", "path": str(small_disk)}}
-    with Fleet(tmp_path, models, (postgres_url, redis_url), destinations, **HURRY) as fleet:
+    with Fleet(tmp_path, models, (postgres_url, redis_url), destinations, **TRYING) as fleet:
         yield fleet
 
 
@@ -83,13 +86,13 @@ def fill(disk: Path) -> Path:
 
 def failed(fleet: Fleet, job_id: JobId) -> dict[str, Any]:
     """Wait until a job has failed, and return why."""
-    job = fleet.ended(job_id, 60)
+    job = fleet.ended(job_id, START_SECONDS)
     assert job.state is JobState.FAILED
     return job.error or {}
 
 
 def check_succeeds(fleet: Fleet, **fields: Any) -> None:
-    job = fleet.ended(fleet.submit(**fields), 60)
+    job = fleet.ended(fleet.submit(**fields), START_SECONDS)
     assert (job.state, job.error) == (JobState.SUCCEEDED, None)
 
 
@@ -107,7 +110,7 @@ def test_job_too_large_for_its_destination_fails_alone_and_gives_the_room_back(f
     full.start("control")
     full.start("merge")
     large = full.submit(TOO_MANY, destination="full")
-    wait_for(lambda: full.events(large, "unit.failed"), 60)
+    wait_for(lambda: full.events(large, "unit.failed"), START_SECONDS)
     pids = full.pids()
     check_succeeds(full, output_name="elsewhere-{lambda}")
     assert full.store.get_job(large).state is JobState.RUNNING
@@ -143,7 +146,7 @@ def test_scratch_that_somebody_else_fills_fails_its_job_alone_and_holds_nothing_
     is_killed = threading.Event()
     hub.fail(Stall(60, is_killed), "send", skip=1)
     doomed = scratched.submit(destination="hub", output_name="doomed-{lambda}")
-    wait_for(lambda: scratched.events(doomed, "unit.done"), 60)
+    wait_for(lambda: scratched.events(doomed, "unit.done"), START_SECONDS)
     wait_for(lambda: hub.faults_left == 0, 60)
     assert used_bytes(small_disk) > 0
     scratched.kill("killed")
@@ -183,5 +186,5 @@ def test_worker_without_memory_fails_its_job_and_lives_to_do_the_next(models, tm
         streamer.rlimit(psutil.RLIMIT_AS, (psutil.RLIM_INFINITY, psutil.RLIM_INFINITY))
         fleet.store.retry_job(job_id)
         fleet.queue.send(PLAN, job_id)
-        wait_for(lambda: fleet.store.get_job(job_id).state is JobState.SUCCEEDED, 60)
+        wait_for(lambda: fleet.store.get_job(job_id).state is JobState.SUCCEEDED, START_SECONDS)
         assert fleet.pids() == pids

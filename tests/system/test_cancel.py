@@ -14,7 +14,7 @@ from tests.bench.make_pair import make_pair
 from tests.fakes.checkpoints import random_pair
 from tests.fakes.http_faults import Stall
 from tests.ports.hub_place import HubPlace
-from tests.system.fleet import Fleet
+from tests.system.fleet import START_SECONDS, Fleet
 from tests.system.serving import wait_for
 
 pytestmark = pytest.mark.slow
@@ -24,8 +24,6 @@ LAMBDAS = tuple(round(0.02 * step, 2) for step in range(51))
 SMALL = {"base": "local://models/small/base", "instruct": "local://models/small/instruct"}
 SOON_SECONDS = 25
 """Before the sweep sends again what is idle, which would hide that a cancel came to nobody."""
-START_SECONDS = 180
-"""For workers to start, and to do what is small."""
 
 
 @pytest.fixture(scope="module")
@@ -113,8 +111,9 @@ def test_job_cancelled_while_it_is_planned_gets_no_plan(fleet, client, hub, remo
 def test_job_cancelled_in_the_middle_of_a_unit_stops_it(fleet, client):
     start_workers(fleet)
     job_id = fleet.submit(LAMBDAS)
-    wait_for(lambda: (held := fleet.holder(job_id)) and held[0].bytes_done, START_SECONDS)
+    _, _, child = fleet.held_in_its_unit(job_id)
     assert cancel(client, job_id) == "CANCELLING"
+    child.resume()
     check_ends_cancelled(fleet, job_id, *[OutputState.CANCELLED] * len(LAMBDAS))
     assert JobState(client.get(f"/v1/merges/{job_id}").json()["state"]) is JobState.CANCELLED
 

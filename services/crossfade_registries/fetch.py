@@ -13,8 +13,8 @@ from typing import Any
 from crossfade_registries.fetched_folder import FetchedFolder
 from crossfade_registries.json_program import emit, run_program
 from crossfade_registries.output_source import open_published
+from crossfade_registries.plain_names import is_hidden
 from crossfade_registries.published import read_published
-from crossfade_registries.verification.folder import is_hidden
 
 
 def _fetch(request: Mapping[str, Any]) -> dict[str, Any]:

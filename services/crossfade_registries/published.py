@@ -11,7 +11,7 @@ from crossfade_core.lineage_document import MAX_LINEAGE_BYTES
 from crossfade_core.own_files import EDITABLE, LINEAGE_FILE, PROVENANCE_FILE, SIGNATURE_FILE
 from crossfade_core.ports import FileInfo, Source, StagedFile
 from crossfade_core.untrusted_json import are_whole, listed, load_object, shown
-from crossfade_registries.plain_names import is_plain
+from crossfade_registries.plain_names import is_hidden, is_plain
 from crossfade_registries.reading import read_file
 
 _LOOSE: Final = EDITABLE | {PROVENANCE_FILE, SIGNATURE_FILE}
@@ -60,7 +60,7 @@ def read_published(source: Source, lineage_sha256: str | None = None) -> Publish
     _check_present(source.uri, files, present)
     loose = {name: present[name] for name in sorted(_LOOSE) if name in present}
     strays = present.keys() - files.keys() - loose.keys() - {LINEAGE_FILE}
-    return Published(files, loose, lineage, tuple(sorted(name for name in strays if not name.startswith("."))))
+    return Published(files, loose, lineage, tuple(sorted(name for name in strays if not is_hidden(name))))
 
 
 def _read_lineage(source: Source, info: FileInfo, sha256: str | None) -> bytes:

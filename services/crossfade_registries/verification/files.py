@@ -7,9 +7,10 @@ from typing import Final
 
 from crossfade_core.own_files import EDITABLE, LINEAGE_FILE, PROVENANCE_FILE, SIGNATURE_FILE, UNSIGNED
 from crossfade_core.ports import FileInfo, Source
+from crossfade_registries.plain_names import is_hidden
 from crossfade_registries.reading import read_in_blocks
 from crossfade_registries.verification.documents import Documents
-from crossfade_registries.verification.folder import is_hidden, tell_hidden
+from crossfade_registries.verification.folder import tell_hidden
 from crossfade_registries.verification.report import Report
 
 BLOCK_BYTES: Final = 8 << 20

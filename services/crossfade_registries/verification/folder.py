@@ -8,17 +8,12 @@ from typing import Final
 from crossfade_core.errors import SourceUnavailable
 from crossfade_core.own_files import UNSIGNED
 from crossfade_core.ports import Source
+from crossfade_registries.plain_names import is_hidden
 from crossfade_registries.verification.report import Report
 
 _HUB_CACHE_LINK: Final = re.compile(r"\.\./\.\./blobs/[0-9a-f]{40,64}")
 """How the Hub's own cache keeps a snapshot: links to blobs that are named by their digest.
 Source: https://huggingface.co/docs/huggingface_hub/guides/manage-cache."""
-
-
-def is_hidden(path: str) -> bool:
-    """Tell whether a path is that of a hidden file at the top, or leads into a hidden folder there."""
-    top = path.partition("/")[0]
-    return top.startswith(".") and top not in (".", "..")
 
 
 def check_unlisted(source: Source, report: Report) -> None:

@@ -153,9 +153,7 @@ CHANGES = st.dictionaries(
 )
 
 
-@settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-)
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(body=CHANGES.map(lambda changes: {**SPEC, **changes}) | JSON_VALUES)
 def test_no_body_whatever_is_an_error_of_the_service(deployment, body):
     content = json.dumps(body).encode()

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from crossfade_core.spec import MergeSpec
-from tests.cli.children import wait_for
 from tests.cli.conftest import Crossfade, clean_environment
 from tests.client.fake_service import DIGEST, JOB_ID, SECRET, FakeService
+from tests.system.serving import wait_for
 
 SUBMIT = ("submit", "local://m/base", "local://m/instruct", "--lambda", "0:0.3:0.1", "--destination", "outputs")
 COMMANDS = ("serve", "merge", "fetch", "rebuild", "verify", "inspect", "keygen", "submit", "watch", "list", "show")

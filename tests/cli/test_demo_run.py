@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.children import wait_for
 from tests.cli.conftest import clean_environment
 from tests.cli.test_serve import processes_of
+from tests.system.serving import wait_for
 
 DEMO = Path(__file__).parents[2] / "infra/demo/run.py"
 

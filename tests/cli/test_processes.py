@@ -9,7 +9,8 @@ import pytest
 
 from crossfade_cli.processes import Child, RunningChild, describe_exit
 from crossfade_core.errors import ProcessFailed
-from tests.cli.children import is_running, python, wait_for
+from tests.cli.children import is_running, python
+from tests.system.serving import wait_for
 
 
 def end_of(running: RunningChild) -> int:

@@ -28,8 +28,8 @@ from crossfade_cli.serve_keys import open_signing
 from crossfade_core.errors import ProcessFailed
 from crossfade_signing.key_pairs import make_key_pair
 from crossfade_signing.public_keys import PublicKey, read_public_key_file
-from tests.cli.children import wait_for
 from tests.cli.conftest import Crossfade, clean_environment
+from tests.system.serving import wait_for
 
 
 @dataclass

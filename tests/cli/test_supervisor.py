@@ -15,7 +15,8 @@ import pytest
 from crossfade_cli.processes import Child
 from crossfade_cli.supervisor import Patience, StopRequested, Supervisor
 from crossfade_core.errors import ProcessFailed
-from tests.cli.children import is_running, python, wait_for
+from tests.cli.children import is_running, python
+from tests.system.serving import wait_for
 
 QUICK = Patience(grace_seconds=20, first_backoff_seconds=0.01, longest_backoff_seconds=0.05, settled_seconds=600)
 """Nothing settles: a child of a few lines may take any time to start on a busy machine."""

@@ -65,7 +65,7 @@ def spans(draw):
     return [next(iterators[file]) for file in order]
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(
     spans=spans(),
     sizes=st.lists(st.integers(1, 700), min_size=1),
@@ -88,7 +88,7 @@ def test_plain_pass_gets_the_right_bytes_fetches_each_once_and_holds_little(span
     assert registry.most_under_way <= at_once + 1
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(
     spans=spans(),
     reads=st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 2_999), st.integers(0, 900)), max_size=30),

@@ -17,7 +17,8 @@ from crossfade_signing.command_signer import CommandSigner
 from crossfade_signing.settings import SigningSettings
 from crossfade_signing.signers import KeySigner, open_signer
 from crossfade_stores.settings import describe_invalid
-from tests.cli.children import is_running, wait_for
+from tests.cli.children import is_running
+from tests.system.serving import wait_for
 
 SIGN = """
     import base64, sys

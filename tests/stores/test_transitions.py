@@ -30,9 +30,7 @@ def test_every_illegal_transition_is_refused_and_changes_nothing(store, spec, st
     assert (store.get_job(job.id), store.list_outputs(job.id), store.list_events(job.id)) == before
 
 
-@settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-)
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(wishes=st.lists(st.sampled_from(JobState), max_size=8))
 def test_a_walk_of_any_wishes_stays_on_the_table_and_its_history_has_no_gap(store, spec, wishes):
     job = store.create_job(spec)

@@ -62,7 +62,7 @@ class Service:
         raise AssertionError(f"no {name} runs")
 
 
-def wait_for(ask: Any, seconds: float) -> Any:
+def wait_for(ask: Any, seconds: float = 180) -> Any:
     """Ask until the answer is true; fail after `seconds`."""
     deadline = time.monotonic() + seconds
     while not (answer := ask()):

@@ -6,7 +6,7 @@ import pytest
 
 from crossfade_core.job import JobId, JobState
 from tests.fakes.checkpoints import random_pair
-from tests.system.fleet import Fleet
+from tests.system.fleet import START_SECONDS, Fleet
 from tests.system.serving import wait_for
 
 pytestmark = pytest.mark.slow
@@ -58,9 +58,9 @@ def test_job_that_nobody_works_on_fails_at_its_deadline_and_a_retry_has_as_long_
     fleet.start("control")
     with fleet.api() as client:
         job = client.post("/v1/merges", json={**SPEC, "deadline_seconds": 25}).raise_for_status().json()
-        failed = fleet.ended(JobId(job["id"]), 180)
+        failed = fleet.ended(JobId(job["id"]), START_SECONDS)
         assert (failed.state, (failed.error or {})["code"]) == (JobState.FAILED, "deadline_exceeded")
         fleet.start("merge")
-        assert fleet.ended(fleet.submit(output_name="up-{lambda}"), 180).state is JobState.SUCCEEDED
+        assert fleet.ended(fleet.submit(output_name="up-{lambda}"), START_SECONDS).state is JobState.SUCCEEDED
         wait_for(lambda: client.post(job["links"]["retry"]).status_code == 202, 30)
-        wait_for(lambda: fleet.store.get_job(JobId(job["id"])).state is JobState.SUCCEEDED, 180)
+        wait_for(lambda: fleet.store.get_job(JobId(job["id"])).state is JobState.SUCCEEDED, START_SECONDS)

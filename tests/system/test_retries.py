@@ -9,7 +9,7 @@ from crossfade_core.job import JobId, JobState, UnitState
 from crossfade_core.messages import MERGE_QUEUE, UNIT
 from tests.bench.make_pair import make_pair
 from tests.servers import RedisServer
-from tests.system.fleet import Fleet
+from tests.system.fleet import START_SECONDS, Fleet
 from tests.system.serving import wait_for
 
 pytestmark = pytest.mark.slow
@@ -59,7 +59,7 @@ def test_job_whose_source_was_away_goes_on_with_the_units_it_has(fleet, models, 
         job_id = JobId(job["id"])
         keep_messages(fleet, job_id, redis_server, 2)
         fleet.start("merge")
-        wait_for(lambda: len(fleet.events(job_id, "unit.done")) == 2, 180)
+        wait_for(lambda: len(fleet.events(job_id, "unit.done")) == 2, START_SECONDS)
         away = models / "instruct"
         away.rename(models / "elsewhere")
         for unit in fleet.store.list_units(job_id):
